@@ -1,0 +1,305 @@
+"""The engine against the textbook, finite differences and PyTorch; its views; its doors."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xpnet.network
+from xpnet import GradientMismatch, InputError, Network, check_gradients, textbook
+from xpnet.formulas import ACTIVATIONS, Activation
+
+EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+
+def problem(rng, n_0, m):
+    return rng.standard_normal((m, n_0)), rng.integers(0, 2, m)
+
+
+def textbook_gradients(net, X, y):
+    parameters = {name: np.array(value) for name, value in net.parameters.items()}
+    Y = y.reshape(1, -1).astype(float)
+    AL, caches = textbook.L_model_forward(X.T, parameters, activation=net.activations)
+    return AL, textbook.L_model_backward(AL, Y, caches, activation=net.activations), Y
+
+
+@given(
+    hidden=st.lists(st.integers(1, 9), max_size=5),
+    data=st.data(),
+    n_0=st.integers(1, 7),
+    m=st.integers(1, 40),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=150, deadline=None)
+def test_gradients_are_the_textbooks(hidden, data, n_0, m, seed):
+    names = data.draw(
+        st.lists(st.sampled_from(sorted(ACTIVATIONS)), min_size=len(hidden), max_size=len(hidden))
+    )
+    rng = np.random.default_rng(seed)
+    X, y = problem(rng, n_0, m)
+    net = Network([n_0, *hidden, 1], names, dtype="float64", backend="numpy", random_state=rng)
+    net.theta += 0.1 * rng.standard_normal(net.theta.shape)  # biases that are not zero
+    loss, gradients = net.loss_and_gradients(X, y)
+    AL, expected, Y = textbook_gradients(net, X, y)
+    saturated = np.abs(net.decision_function(X)).max() > 10  # log(1 - AL) is rounded there
+    rel = 1e-5 if saturated else 1e-10
+    assert loss == pytest.approx(float(textbook.compute_cost(AL, Y)), rel=rel)
+    np.testing.assert_allclose(net.forward(X), AL.T, rtol=1e-10, atol=1e-14)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_on_every_backend(backend, dtype, rng):
+    X, y = problem(rng, 6, 33)
+    net = Network([6, 5, 4, 1], ["relu", "tanh"], dtype=dtype, backend=backend, random_state=1)
+    loss, gradients = net.loss_and_gradients(X, y)
+    judge = net.to("numpy", "float64")
+    AL, expected, Y = textbook_gradients(judge, X, y)
+    tolerance = 100 * EPS[dtype]
+    assert loss == pytest.approx(float(textbook.compute_cost(AL, Y)), rel=tolerance)
+    for name, gradient in gradients.items():
+        assert str(gradient.dtype) == dtype
+        host = backend.to_host(gradient)
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(host, expected[name], rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_gradients_pass_the_check(backend, activation, depth, rng):
+    X, y = problem(rng, 3, 20)
+    net = Network([3, *[4] * (depth - 1), 1], activation, backend=backend, random_state=0)
+    before = backend.to_host(net.theta).copy()
+    assert check_gradients(net, X, y) < 1e-6
+    np.testing.assert_array_equal(backend.to_host(net.theta), before)
+
+
+def test_zeros_on_the_kink_of_relu_pass_the_check():
+    X, y = np.zeros((4, 3)), np.array([0, 1, 1, 0])
+    assert check_gradients(Network([3, 4, 1], backend="numpy", random_state=0), X, y) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda xp, dA, A: dA * 1.001,
+        lambda xp, dA, A: dA * 1.0,
+        lambda xp, dA, A: dA * (1.0 - A),
+        lambda xp, dA, A: dA * (A * float("nan")),
+    ],
+)
+def test_a_wrong_gradient_fails_the_check(wrong, monkeypatch, rng):
+    X, y = problem(rng, 3, 20)
+    tanh = ACTIVATIONS["tanh"]
+    monkeypatch.setitem(ACTIVATIONS, "tanh", Activation("tanh", tanh.value, wrong))
+    with pytest.raises(GradientMismatch, match="relative difference"):
+        check_gradients(Network([3, 4, 1], "tanh", backend="numpy", random_state=0), X, y)
+
+
+def test_a_missing_bias_gradient_fails_the_check(monkeypatch, rng):
+    X, y = problem(rng, 3, 20)
+    right = xpnet.network._Layer.backward
+
+    def wrong(self, dA):
+        dA = right(self, dA)
+        self.db[...] = 0.0
+        return dA
+
+    monkeypatch.setattr(xpnet.network._Layer, "backward", wrong)
+    with pytest.raises(GradientMismatch):
+        check_gradients(Network([3, 4, 1], backend="numpy", random_state=0), X, y)
+
+
+def test_gradients_are_pytorchs(rng):
+    torch = pytest.importorskip("torch", reason="PyTorch, the judge, is not installed")
+    X, y = problem(rng, 5, 17)
+    net = Network([5, 6, 3, 1], ["leaky_relu", "sigmoid"], dtype="float64", backend="numpy")
+    leaves = {k: torch.tensor(v, requires_grad=True) for k, v in net.parameters.items()}
+    A = torch.tensor(X.T)
+    A = torch.nn.functional.leaky_relu(leaves["W1"] @ A + leaves["b1"], 0.01)
+    A = torch.sigmoid(leaves["W2"] @ A + leaves["b2"])
+    Z = leaves["W3"] @ A + leaves["b3"]
+    judge = torch.nn.functional.binary_cross_entropy_with_logits(Z[0], torch.tensor(y).double())
+    judge.backward()
+    loss, gradients = net.loss_and_gradients(X, y)
+    assert loss == pytest.approx(judge.item(), rel=1e-12)
+    for name, leaf in leaves.items():
+        np.testing.assert_allclose(gradients[f"d{name}"], leaf.grad.numpy(), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_huge_logits_stay_finite(backend, dtype):
+    X, y = np.array([[1e4], [-1e4], [1e4], [-1e4]]), np.array([1, 0, 0, 1])
+    parameters = {"W1": [[1.0]], "b1": [[0.0]]}
+    net = Network([1, 1], init=parameters, dtype=dtype, backend=backend)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        loss, gradients = net.loss_and_gradients(X, y)
+        P = net.predict_proba(X)
+    assert loss == pytest.approx(5000.0)
+    assert backend.to_host(gradients["dW1"]) == pytest.approx(5000.0)
+    np.testing.assert_array_equal(P, [[0, 1], [1, 0], [0, 1], [1, 0]])
+
+
+# --- weights, views, copies ------------------------------------------------------------------------
+
+
+def test_weights_are_drawn_layer_by_layer():
+    state = np.random.RandomState(1)
+    W1 = state.standard_normal((4, 3)) / np.sqrt(3)
+    W2 = state.standard_normal((1, 4)) / np.sqrt(4)
+    for random_state in (1, np.random.RandomState(1)):
+        net = Network([3, 4, 1], init="xavier", dtype="float64", random_state=random_state)
+        np.testing.assert_allclose(net.parameters["W1"], W1, rtol=1e-15)
+        np.testing.assert_allclose(net.parameters["W2"], W2, rtol=1e-15)
+        assert not net.parameters["b1"].any()
+    rng = np.random.default_rng(5)
+    net = Network([3, 4, 1], init="random", dtype="float64", random_state=np.random.default_rng(5))
+    np.testing.assert_array_equal(net.parameters["W1"], 0.01 * rng.standard_normal((4, 3)))
+
+
+def test_parameters_are_live_views(backend):
+    net = Network([3, 4, 2, 1], backend=backend, random_state=0)
+    assert list(net.parameters) == ["W1", "b1", "W2", "b2", "W3", "b3"]
+    assert [v.shape for v in net.parameters.values()] == [
+        (4, 3), (4, 1), (2, 4), (2, 1), (1, 2), (1, 1),
+    ]  # fmt: skip
+    net.theta[...] = 7.0
+    assert all((backend.to_host(v) == 7.0).all() for v in net.parameters.values())
+    net.parameters["b2"][...] = -1.0
+    assert (backend.to_host(net.theta) == -1.0).sum() == 2
+    with pytest.raises(TypeError):
+        net.parameters["W1"] = None
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net)), lambda net: net.to("numpy")]
+)
+def test_copies_have_views_of_their_own(copied, rng):
+    net = Network([3, 4, 1], backend="numpy", random_state=0)
+    other = copied(net)
+    np.testing.assert_array_equal(other.theta, net.theta)
+    other.theta[...] = 3.0
+    assert all((v == 3.0).all() for v in other.parameters.values())
+    assert not (net.theta == 3.0).any()
+    X, y = problem(rng, 3, 5)
+    before = net.gradient.copy()
+    other.loss_and_gradients(X, y)
+    np.testing.assert_array_equal(net.gradient, before)
+    assert all(np.shares_memory(W, other.theta) for W, _ in other.layers)
+
+
+def test_a_network_moves_between_backends(backend, rng):
+    X, _ = problem(rng, 3, 5)
+    net = Network([3, 4, 1], backend="numpy", random_state=0)
+    there = net.to(backend)
+    assert there.backend is backend
+    np.testing.assert_array_equal(there.to("numpy").theta, net.theta)
+    np.testing.assert_allclose(there.predict_proba(X), net.predict_proba(X), rtol=1e-6)
+    assert there.to(backend, "float64").theta.dtype == np.dtype("float64")
+
+
+def test_set_parameters_checks_before_it_writes(backend):
+    net = Network([3, 4, 1], backend=backend, random_state=0)
+    before = backend.to_host(net.theta).copy()
+    with pytest.raises(InputError, match=r"W2: expected shape \(1, 4\); got \(4, 1\)"):
+        net.set_parameters({"W1": np.ones((4, 3)), "W2": np.ones((4, 1))})
+    with pytest.raises(InputError, match="parameter: expected one of W1, W2, b1, b2; got 'W3'"):
+        net.set_parameters({"W1": np.ones((4, 3)), "W3": np.ones((4, 1))})
+    np.testing.assert_array_equal(backend.to_host(net.theta), before)
+    net.set_parameters({"W1": backend.asarray(np.full((4, 3), 2.0)), "b2": [[5.0]]})
+    assert (backend.to_host(net.parameters["W1"]) == 2.0).all()
+    assert backend.to_host(net.parameters["b2"]) == 5.0
+
+
+# --- the doors -------------------------------------------------------------------------------------
+
+
+def test_rows_go_in_without_a_copy():
+    net32 = Network([3, 1], backend="numpy")
+    net64 = Network([3, 1], backend="numpy", dtype="float64")
+    for net in (net32, net64):
+        X = np.ones((5, 3), net.dtype)
+        A = net.columns(X)
+        assert A.shape == (3, 5)
+        assert np.shares_memory(A, X)
+    assert not np.shares_memory(net32.columns(X), X)
+
+
+def test_device_rows_give_device_arrays(backend, rng):
+    X, _ = problem(rng, 3, 5)
+    net = Network([3, 4, 1], backend=backend, random_state=0)
+    there = backend.asarray(X, "float32")
+    for method in (net.forward, net.predict_proba, net.decision_function):
+        assert isinstance(method(X), np.ndarray)
+        assert backend.is_native(method(there))
+        np.testing.assert_array_equal(backend.to_host(method(there)), method(X))
+    assert net.forward(X).shape == (5, 1)
+    assert net.predict_proba(X).shape == (5, 2)
+    assert net.decision_function(X).shape == (5,)
+    assert isinstance(net.predict(there), np.ndarray)
+
+
+def test_pictures_are_flattened_and_divided_by_255(backend, rng):
+    pictures = rng.integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+    net = Network([60, 3, 1], backend=backend, dtype="float64", random_state=0)
+    np.testing.assert_array_equal(
+        net.predict_proba(pictures), net.predict_proba(pictures.reshape(6, -1) / 255)
+    )
+
+
+def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
+    X, _ = problem(rng, 3, 50)
+    net = Network([3, 4, 1], backend=backend, dtype="float64", random_state=0)
+    whole = net.decision_function(X)
+    monkeypatch.setattr(xpnet.network, "_CHUNK", 5 * 7)
+    np.testing.assert_allclose(net.decision_function(X), whole, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"layer_sizes": [3]}, "layer_sizes: expected positive integers"),
+        ({"layer_sizes": [3, 0, 1]}, r"layer_sizes: .* got \[3, 0, 1\]"),
+        ({"layer_sizes": [3, 4, 2]}, "the last one 1 because the classifier is binary"),
+        ({"layer_sizes": [3, 2.5, 1]}, "layer_sizes: expected integers"),
+        ({"layer_sizes": 3}, "layer_sizes: expected integers"),
+        ({"activation": "rleu"}, "activation: expected one of leaky_relu, linear, relu, .* 'rleu'"),
+        ({"activation": ["relu", "tanh"]}, "one for each of the 1 hidden layers; got 2"),
+        ({"init": "hee"}, "init: expected one of he, random, xavier; got 'hee'"),
+        ({"dtype": "float16"}, "dtype: expected one of float32, float64; got 'float16'"),
+        ({"backend": "cuda"}, "backend: expected one of auto, cupy, cupy:N, numpy; got 'cuda'"),
+        ({"random_state": "seed"}, "random_state: expected an int"),
+        ({"random_state": -1}, "random_state: expected an int"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, words):
+    with pytest.raises(InputError, match=words):
+        Network(**{"layer_sizes": [3, 4, 1], "backend": "numpy", **arguments})
+
+
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        (np.ones((5, 4)), r"X: expected rows of 3 features.*got shape \(5, 4\)"),
+        (np.ones(3), r"got shape \(3,\)"),
+        (np.ones((0, 3)), r"got shape \(0, 3\)"),
+        (np.ones((5, 3), complex), "expected numbers; got dtype complex128"),
+        (np.array([["a", "b", "c"]]), "expected numbers; got dtype <U1"),
+        (np.array([[1, None, 2]]), "expected numbers; got dtype object"),
+    ],
+)
+def test_wrong_rows_are_named(X, words):
+    with pytest.raises(InputError, match=words):
+        Network([3, 4, 1], backend="numpy").predict_proba(X)
+
+
+def test_float32_stays_float32(backend, rng):
+    X, y = problem(rng, 3, 5)
+    net = Network([3, 4, 1], "sigmoid", backend=backend, random_state=0)
+    _, gradients = net.loss_and_gradients(X, y)
+    arrays = [net.theta, net.predict_proba(X), net.forward(X), *gradients.values()]
+    assert {str(array.dtype) for array in arrays} == {"float32"}

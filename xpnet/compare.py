@@ -1,0 +1,130 @@
+"""One run on every backend side by side, and the textbook functions beside them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import textbook
+from .backend import Backend, available_backends
+from .data import check_labels, check_X
+from .network import DTYPES, Network
+from .optimizers import SGD
+from .training import train
+
+__all__ = ["Comparison", "Run", "compare_backends"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one engine made of the common task.
+
+    Attributes
+    ----------
+    name, backend, dtype : str
+    gradient_difference : float
+        The largest ``‖g - g_ref‖∞ / ‖g_ref‖∞`` over the gradients of all parameters, against the
+        textbook functions in float64, before the first update.
+    losses : list of float
+        The cost before each epoch's update.
+    seconds_per_epoch : float
+        The median.
+    """
+
+    name: str
+    backend: str
+    dtype: str
+    gradient_difference: float
+    losses: list[float]
+    seconds_per_epoch: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs, the textbook's first, and why backends that are missing could not run."""
+
+    runs: tuple[Run, ...]
+    unavailable: dict[str, str]
+
+
+def compare_backends(
+    net: Network, X: Any, y: Any, *, epochs: int = 20, learning_rate: float = 0.0075
+) -> Comparison:
+    """Train copies of *net* by full-batch gradient descent on every usable backend and dtype.
+
+    Parameters
+    ----------
+    net : Network
+        Where all start from; it is not changed.
+    X : array of shape (m, n_0)
+        On the host.
+    y : array of shape (m,)
+        Any two labels.
+
+    Raises
+    ------
+    InputError
+        If X or y cannot be used.
+    """
+    targets, _ = check_labels(y, net.classes_)
+    reference = net.to("numpy", "float64")
+    runs = [_textbook_run(reference, check_X(X), targets, epochs, learning_rate)]
+    expected = _textbook_gradients(reference, X, targets)
+    unavailable = {}
+    for name, backend in available_backends().items():
+        if not isinstance(backend, Backend):
+            unavailable[name] = str(backend)
+            continue
+        for dtype in DTYPES:
+            copy = net.to(backend, dtype)
+            runs.append(_engine_run(copy, X, targets, expected, epochs, learning_rate))
+    return Comparison(tuple(runs), unavailable)
+
+
+def _engine_run(
+    net: Network, X: Any, y: np.ndarray, expected: dict[str, Any], epochs: int, rate: float
+) -> Run:
+    _, gradients = net.loss_and_gradients(X, y)
+    found = {name: net.backend.to_host(gradient) for name, gradient in gradients.items()}
+    clock = [time.perf_counter()]
+
+    def tick(_: object) -> None:
+        net.backend.synchronize()
+        clock.append(time.perf_counter())
+
+    history = train(net, X, y, optimizer=SGD(rate), epochs=epochs, callback=tick)
+    seconds = float(np.median(np.diff(clock)[-epochs + 1 :] if epochs > 1 else np.diff(clock)))
+    name = f"{net.backend.name} {net.dtype}"
+    difference = _difference(found, expected)
+    return Run(name, net.backend.name, net.dtype, difference, history["loss"], seconds)
+
+
+def _textbook_run(net: Network, X: Any, y: np.ndarray, epochs: int, rate: float) -> Run:
+    A, Y, parameters = net.columns(X), y.reshape(1, -1).astype(float), dict(net.parameters)
+    losses, seconds = [], []
+    for _ in range(epochs):
+        start = time.perf_counter()
+        AL, caches = textbook.L_model_forward(A, parameters, activation=net.activations)
+        losses.append(float(textbook.compute_cost(AL, Y)))
+        gradients = textbook.L_model_backward(AL, Y, caches, activation=net.activations)
+        parameters = textbook.update_parameters(parameters, gradients, rate)
+        seconds.append(time.perf_counter() - start)
+    median = float(np.median(seconds))
+    return Run("textbook float64", "textbook", "float64", 0.0, losses, median)
+
+
+def _textbook_gradients(net: Network, X: Any, y: np.ndarray) -> dict[str, Any]:
+    A, Y = net.columns(X), y.reshape(1, -1).astype(float)
+    AL, caches = textbook.L_model_forward(A, dict(net.parameters), activation=net.activations)
+    return dict(textbook.L_model_backward(AL, Y, caches, activation=net.activations))
+
+
+def _difference(found: dict[str, Any], expected: dict[str, Any]) -> float:
+    """The largest relative difference, each against the largest entry of its gradient."""
+    return max(
+        float(np.max(np.abs(g - expected[name])) / max(np.max(np.abs(expected[name])), 1e-30))
+        for name, g in found.items()
+    )

@@ -1,0 +1,211 @@
+"""From a formula's text to a NumPy routine: traced once, free of temporaries, run over tiles.
+
+The formula is called once with symbols instead of arrays, which record its operations.  Out of the
+record comes the source of a straight-line function of ufunc calls, each writing into a scratch
+buffer that is reused as soon as its value is dead, or straight into the result's place.  Run over
+tiles that fit the cache, this is the plain expression's arithmetic, number for number, at a
+fraction of its memory traffic.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .formulas import Formula
+
+__all__ = ["TILE", "Routine"]
+
+TILE = 32_768  #: elements a tile; a formula's operands and scratch together then fit the L2 cache
+
+_MASKS = {"greater", "greater_equal", "less", "less_equal", "logical_not"}
+
+
+class _Symbol:
+    """What a formula computes with while it is traced: an argument or an operation's result."""
+
+    def __init__(self, trace: _Trace, text: str, *, scalar: bool = False) -> None:
+        self.trace, self.text, self.scalar = trace, text, scalar
+
+    def __bool__(self) -> bool:
+        raise TypeError("a formula must not branch on a value: write xp.where")
+
+
+def _operator(name: str, *, reflected: bool = False) -> Callable[..., _Symbol]:
+    def operate(self: _Symbol, *others: Any) -> _Symbol:
+        operands = (*others, self) if reflected else (self, *others)
+        return self.trace.record(name, *operands)
+
+    return operate
+
+
+for _name, _method in (
+    ("add", "add"), ("subtract", "sub"), ("multiply", "mul"), ("divide", "truediv"),
+):  # fmt: skip
+    setattr(_Symbol, f"__{_method}__", _operator(_name))
+    setattr(_Symbol, f"__r{_method}__", _operator(_name, reflected=True))
+for _name, _method in (
+    ("negative", "neg"), ("greater", "gt"), ("greater_equal", "ge"), ("less", "lt"),
+    ("less_equal", "le"),
+):  # fmt: skip
+    setattr(_Symbol, f"__{_method}__", _operator(_name))
+
+
+class _Trace:
+    """The operations of one formula, in order; stands in for ``xp`` while they are recorded."""
+
+    def __init__(self) -> None:
+        self.operations: list[tuple[str, tuple[Any, ...], _Symbol]] = []
+        self._known: dict[tuple[str, ...], _Symbol] = {}
+
+    def record(self, name: str, *operands: Any) -> _Symbol:
+        if all(isinstance(o, float) or o.scalar for o in operands):
+            raise TypeError(f"{name} of scalars alone: compute it before the formula is called")
+        key = (name, *map(_text, operands))
+        if key not in self._known:  # a common subexpression is computed once
+            self._known[key] = _Symbol(self, f"r{len(self.operations)}")
+            self.operations.append((name, operands, self._known[key]))
+        return self._known[key]
+
+    def where(self, condition: _Symbol, a: Any, b: Any) -> _Symbol:
+        # A masked copy costs NumPy a mispredicted branch an element; a product does not.
+        chosen = self.record("multiply", a, condition)
+        if isinstance(b, float) and b == 0.0:
+            return chosen
+        other = self.record("multiply", b, self.record("logical_not", condition))
+        return self.record("add", chosen, other)
+
+    def __getattr__(self, name: str) -> Callable[..., _Symbol]:
+        return lambda *operands: self.record(name, *operands)
+
+
+def _text(operand: Any) -> str:
+    return operand.text if isinstance(operand, _Symbol) else repr(operand)
+
+
+def _trace(formula: Formula) -> tuple[list[str], set[str], _Trace, tuple[_Symbol, ...]]:
+    """Return the formula's argument names, those that are scalars, its trace and its results."""
+    trace = _Trace()
+    parameters = list(inspect.signature(formula.function).parameters.values())[1:]
+    scalars = {p.name for p in parameters if p.annotation in (float, "float")}
+    symbols = [_Symbol(trace, p.name, scalar=p.name in scalars) for p in parameters]
+    results = formula(trace, *symbols)
+    results = results if isinstance(results, tuple) else (results,)
+    computed = {symbol.text for _, _, symbol in trace.operations}
+    if len({r.text for r in results} & computed) < len(results):
+        raise TypeError("a formula must compute each result by itself: write x * 1.0 for an old x")
+    return [p.name for p in parameters], scalars, trace, results
+
+
+class _Registers:
+    """Scratch buffers by name, handed out and taken back while code is generated."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix, self.count, self.free = prefix, 0, list[str]()
+
+    def take(self) -> str:
+        if self.free:
+            return self.free.pop()
+        self.count += 1
+        return f"{self.prefix}{self.count - 1}"
+
+
+def _generate(formula: Formula) -> tuple[str, list[str], set[str], int, int]:
+    """Return the routine's source, its arguments, the scalars, and how many scratch and masks.
+
+    A result goes straight to its place if nothing reads the place's old value later.
+    """
+    names, scalars, trace, results = _trace(formula)
+    last_read = {
+        _text(operand): step
+        for step, (_, operands, _) in enumerate(trace.operations)
+        for operand in operands
+    }
+    target = {result.text: name for result, name in zip(results, formula.writes, strict=True)}
+    scratch, masks = _Registers("t"), _Registers("mask")
+    place: dict[str, str] = {}  # where each operation's result lies
+    lines, late = [], []
+    for step, (name, operands, result) in enumerate(trace.operations):
+        sources = [place.get(_text(o), _text(o)) for o in operands]
+        for operand in {_text(o) for o in operands} & place.keys():
+            if last_read[operand] == step and operand not in target:
+                (masks if place[operand].startswith("mask") else scratch).free.append(
+                    place[operand]
+                )
+        goal = target.get(result.text)
+        if goal is not None and last_read.get(goal, -1) <= step:
+            place[result.text] = goal
+        else:
+            place[result.text] = (masks if name in _MASKS else scratch).take()
+            if goal is not None:
+                late.append(f"    copyto({goal}, {place[result.text]})")
+        lines.append(f"    {name}({', '.join(sources)}, out={place[result.text]})")
+    buffers = [f"t{i}" for i in range(scratch.count)] + [f"mask{i}" for i in range(masks.count)]
+    source = "\n".join([f"def routine({', '.join(names + buffers)}):", *lines, *late])
+    return source, names, scalars, scratch.count, masks.count
+
+
+class Routine:
+    """A formula as a NumPy routine: ``routine(*arguments)`` writes the new values in place.
+
+    Arrays are 1-D of one length, or 2-D of shape ``(n, m)``, ``(n, 1)`` or ``(1, m)``, all of one
+    dtype; those written to have the full shape.  `source` is the generated code.
+    """
+
+    def __init__(self, formula: Formula, tile: int = TILE) -> None:
+        self.source, names, scalars, self._scratch, self._masks = _generate(formula)
+        self._arrays = [i for i, name in enumerate(names) if name not in scalars]
+        self._written = names.index(formula.writes[0])
+        self._tile = tile
+        self._local = threading.local()
+        scope: dict[str, Any] = {}
+        exec(self.source, vars(np) | {"abs": np.abs}, scope)
+        self._run = scope["routine"]
+
+    def __call__(self, *arguments: Any) -> None:
+        """Write the new values into the *arguments* that the formula names."""
+        written = arguments[self._written]
+        if written.size <= self._tile:
+            self._run(*arguments, *self._buffers(written.shape, written.dtype))
+            return
+        for tile in _tiles(written.shape, self._tile):
+            pieces = list(arguments)
+            for i in self._arrays:
+                pieces[i] = _piece(arguments[i], tile)
+            part = pieces[self._written]
+            self._run(*pieces, *self._buffers(part.shape, part.dtype))
+
+    def _buffers(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
+        """Scratch of *shape*, one set a thread, kept: a step must not allocate."""
+        kept = vars(self._local).setdefault("buffers", {})
+        found: tuple[np.ndarray, ...] | None = kept.get((shape, dtype))
+        if found is None:
+            if len(kept) >= 16:
+                kept.clear()
+            found = tuple(np.empty(shape, dtype) for _ in range(self._scratch))
+            found += tuple(np.empty(shape, np.bool_) for _ in range(self._masks))
+            kept[shape, dtype] = found
+        return found
+
+
+def _tiles(shape: tuple[int, ...], tile: int) -> Iterator[tuple[slice, ...]]:
+    """Cut *shape* into blocks of whole rows of at most *tile* elements, or into parts of rows."""
+    width = shape[-1]
+    columns = range(0, width, min(width, tile))
+    if len(shape) == 1:
+        yield from ((slice(c, c + tile),) for c in columns)
+        return
+    rows = max(1, tile // width)
+    for r in range(0, shape[0], rows):
+        for c in columns:
+            yield slice(r, r + rows), slice(c, c + tile)
+
+
+def _piece(array: np.ndarray, tile: tuple[slice, ...]) -> np.ndarray:
+    """Return the part of *array* that *tile* covers; an axis of length one is broadcast."""
+    full = slice(None)
+    return array[tuple(full if n == 1 else s for n, s in zip(array.shape, tile, strict=True))]

@@ -1,0 +1,397 @@
+"""Data sets: rows or pictures with two kinds of label, from HDF5 files, generated, or in memory.
+
+Everything lies on the host and is checked before any work.  Pictures stay ``uint8``: the engine
+scales them on the device.  h5py, scikit-learn and Pillow are imported only where they are used.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from .errors import DataError, InputError, unknown
+from .hdf5 import MAX_BYTES, contents, find_dataset, holds, open_file, read_dataset, read_text
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import h5py
+    from numpy.typing import ArrayLike, NDArray
+    from PIL.Image import Image
+
+__all__ = ["Dataset", "check_X", "check_finite", "check_labels", "check_lengths"]
+__all__ += ["circles", "load", "load_hdf5", "load_picture", "split"]
+
+Split = Literal["train", "test"]
+Seed = int | np.random.RandomState | None
+
+_LAYOUTS = {  # the names that load_hdf5 knows, in the order in which it looks for them
+    "train": ("train_set_x", "train_set_y"),
+    "test": ("test_set_x", "test_set_y"),
+    None: ("X", "y"),
+}
+_BLOCK = 2**20  # elements that check_finite looks at in one go
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples ``X`` and their labels ``y``.
+
+    ``X`` holds rows ``(m, n)``, or ``uint8`` pictures ``(m, h, w)`` or ``(m, h, w, c)``; ``y`` is
+    ``(m,)``; ``classes`` are its two labels, negative first, or None where the source does not
+    state them; ``name`` says where all came from.  Raises `InputError` where the lengths differ.
+    """
+
+    X: NDArray[Any]
+    y: NDArray[Any]
+    classes: tuple[Any, Any] | None = None
+    name: str = "data"
+
+    def __post_init__(self) -> None:
+        check_lengths(self.X, self.y)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def picture_shape(self) -> tuple[int, ...] | None:
+        """The shape ``(h, w)`` or ``(h, w, c)`` of one picture; None for rows."""
+        return self.X.shape[1:] if self.X.ndim > 2 else None
+
+
+# --- from files -----------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike[str] | None = None, split: Split | None = None) -> Dataset:
+    """Load what a user named: an HDF5 file by `load_hdf5`, or the two circles for None.
+
+    The circles are split by `split`, and a *split* of None takes their training part.  Raises
+    `DataError` where the path does not end in ``.h5`` or ``.hdf5``, or the file cannot be used.
+    """
+    if path is None:
+        return _circles_part(split)
+    if Path(path).suffix.lower() not in (".h5", ".hdf5"):
+        raise DataError(f"{path}: expected a data file ending in .h5 or .hdf5")
+    return load_hdf5(path, split)
+
+
+def load_hdf5(
+    path: str | os.PathLike[str],
+    split: Split | None = None,
+    *,
+    X: str | None = None,
+    y: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Dataset:
+    """Load a data set from an HDF5 file.
+
+    Parameters
+    ----------
+    path : path
+        A file of ``train_set_x`` and ``train_set_y``, ``test_set_x`` and ``test_set_y``, or ``X``
+        and ``y``; labels of shape ``(m,)``, ``(m, 1)`` or ``(1, m)``; byte strings are UTF-8.
+        Where it has ``list_classes``, two names, labels 0 and 1 become these, in this order.
+    split : {"train", "test"}, optional
+        The set to take; None takes the first of those above that is there.
+    X, y : str, optional
+        The names of the two arrays, where they are others.
+    max_bytes : int
+        The most bytes that one array may take in memory.
+
+    Raises
+    ------
+    InputError
+        The arguments contradict one another.
+    DataError
+        A missing, damaged or other file; missing names (it lists what is there); an array that
+        breaks a rule of `xpnet.hdf5`, is empty or of wrong shape or type; lengths that differ.
+    """
+    with open_file(path) as file:
+        x_name, y_name = _names(file, split, X, y)
+        _check_declared(file, x_name, y_name, max_bytes)
+        labels = read_text(file, y_name, max_bytes=max_bytes).ravel()
+        classes = _class_names(file) if holds(file, "list_classes") else None
+        labels = _named(labels, classes, f"{path}: {y_name!r}") if classes else labels
+        rows = read_dataset(file, x_name, max_bytes=max_bytes)
+    return Dataset(rows, labels, classes, Path(path).stem)
+
+
+def _names(file: h5py.File, split: Split | None, X: str | None, y: str | None) -> tuple[str, str]:
+    """Return the names of the two arrays to read."""
+    if X is not None or y is not None:
+        if X is not None and y is not None and split is None:
+            return X, y
+        raise InputError("expected both X= and y= as names, without split, or neither of them")
+    if split not in _LAYOUTS:
+        raise unknown("split", split, _LAYOUTS)
+    layouts = list(_LAYOUTS.values()) if split is None else [_LAYOUTS[split]]
+    for names in layouts:
+        if all(holds(file, name) for name in names):
+            return names
+    expected = ", or ".join(" and ".join(names) for names in layouts)
+    remedy = "name the arrays with X= and y=" + " and no split" * (split is not None)
+    raise DataError(f"{file.filename}: expected {expected}; got {contents(file)}; {remedy}")
+
+
+def _check_declared(file: h5py.File, x_name: str, y_name: str, max_bytes: int) -> None:
+    """Check what the file declares, so that nothing large is read in vain."""
+    X = find_dataset(file, x_name, max_bytes=max_bytes)
+    y = find_dataset(file, y_name, max_bytes=max_bytes)
+    try:
+        if y.ndim != 1 and not (y.ndim == 2 and 1 in y.shape):
+            expected = "labels of shape (m,), (m, 1) or (1, m)"
+            raise InputError(f"{y_name!r}: expected {expected}; got {y.shape}")
+        check_X(X, repr(x_name))
+        check_lengths(X, range(y.size), (repr(x_name), repr(y_name)))
+    except InputError as problem:
+        raise DataError(f"{file.filename}: {problem}") from problem
+
+
+def _class_names(file: h5py.File) -> tuple[str, str]:
+    names = read_text(file, "list_classes")
+    if names.dtype.kind != "U" or names.shape != (2,) or names[0] == names[1]:
+        place = f"{file.filename}: 'list_classes'"
+        raise DataError(f"{place}: expected two different names; got {names.tolist()!r:.80}")
+    return str(names[0]), str(names[1])
+
+
+def _named(y: NDArray[Any], classes: tuple[str, str], place: str) -> NDArray[Any]:
+    """Replace labels 0 and 1 by their names."""
+    odd = y[(y != 0) & (y != 1)]
+    if odd.size:
+        expected = "labels 0 and 1, which list_classes names"
+        came = f"{odd.size:,} others, such as {odd[0].item()!r}"
+        raise DataError(f"{place}: expected {expected}; got {came}")
+    return np.array(classes)[y.astype(np.intp)]
+
+
+def load_picture(path: str | os.PathLike[str], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Load a PNG or JPEG of any size and mode as ``uint8`` of shape ``(1, *shape)``.
+
+    *shape* is the model's `Dataset.picture_shape`: ``(h, w)`` or ``(h, w, 1)`` for grey,
+    ``(h, w, 3)`` for RGB.  The picture is turned upright (EXIF), laid on white where it is
+    transparent, and stretched to the new size (Lanczos).
+
+    Raises
+    ------
+    InputError
+        Pillow is not installed, or *shape* is none of the above.
+    DataError
+        The path is missing, a folder, no such picture, damaged, or huge when unpacked.
+    """
+    try:
+        from PIL import Image
+    except ImportError as problem:
+        raise InputError("pictures need Pillow: pip install 'xpnet[plot]'") from problem
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,)):
+        raise InputError(f"shape: expected (h, w), (h, w, 1) or (h, w, 3); got {shape}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                picture = _upright(image, "RGB" if shape[2:] == (3,) else "L")
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
+        raise DataError(f"{path}: too many pixels; make it smaller: {problem}") from problem
+    except Exception as problem:  # a decoder of damaged bytes may raise anything
+        raise DataError(f"{path}: expected a PNG or JPEG picture; got {problem}") from problem
+    resized = picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS)
+    return np.asarray(resized, dtype=np.uint8).reshape(1, *shape)
+
+
+def _upright(image: Image, mode: str) -> Image:
+    """Return a copy of *image* the right way up, opaque, in *mode*."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip and not scale
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+        opaque = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+    return upright.convert(mode)
+
+
+# --- generated, and split -------------------------------------------------------------------------
+
+
+def circles(
+    n_samples: int = 1000, *, noise: float = 0.1, factor: float = 0.5, random_state: Seed = 0
+) -> Dataset:
+    """Draw an outer circle of radius 1 and an inner one: `sklearn.datasets.make_circles`.
+
+    *noise* is the standard deviation of each coordinate and *factor* the inner radius.  ``X`` is
+    ``(n_samples, 2)`` float64, ``y`` says ``"outer"`` or ``"inner"`` (positive).  scikit-learn
+    raises a `ValueError` that names an argument out of range.
+    """
+    from sklearn.datasets import make_circles
+
+    X, y = make_circles(n_samples, noise=noise, factor=factor, random_state=random_state)
+    classes = ("outer", "inner")
+    return Dataset(X, np.array(classes)[y], classes, "circles")
+
+
+def split(
+    dataset: Dataset, test_fraction: float = 0.2, random_state: Seed = 0
+) -> tuple[Dataset, Dataset]:
+    """Split a data set at random, each class in the same proportion, into ``(train, test)``.
+
+    *test_fraction* lies between 0 and 1.  Raises `InputError` where it does not, where the labels
+    are not of two classes, or where one has too few for both parts.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labels, _ = check_labels(dataset.y, dataset.classes)
+    if not 0 < test_fraction < 1:
+        raise InputError(f"test_fraction: expected a number between 0 and 1; got {test_fraction}")
+    rows, options = np.arange(len(dataset)), {"random_state": random_state, "stratify": labels}
+    try:
+        parts = train_test_split(rows, test_size=test_fraction, **options)
+    except ValueError as problem:
+        raise InputError(f"expected enough of each class to split; got: {problem}") from problem
+    train, test = (
+        Dataset(dataset.X[part], dataset.y[part], dataset.classes, f"{dataset.name} ({name})")
+        for part, name in zip(parts, ("train", "test"), strict=True)
+    )
+    return train, test
+
+
+def _circles_part(part: Split | None) -> Dataset:
+    if part not in _LAYOUTS:
+        raise unknown("split", part, _LAYOUTS)
+    return split(circles())[part == "test"]
+
+
+# --- checked --------------------------------------------------------------------------------------
+
+
+def check_X(X: Any, name: str = "X") -> Any:  # noqa: N802 - a matrix has a capital
+    """Return *X*, rows ``(m, n)`` of numbers or ``uint8`` pictures ``(m, h, w[, c])``, as an array.
+
+    An array of any library stays what it is and where it is.  Raises `InputError`, which calls it
+    *name*, for another shape or type, for no rows or columns, and for masked arrays.
+    """
+    X = _array(X, name)
+    kind = getattr(X.dtype, "kind", "f")  # other libraries' dtypes are only of numbers
+    if kind not in "biuf":
+        raise InputError(f"{name}: expected numbers; got dtype {X.dtype}; encode or convert them")
+    if X.ndim not in (2, 3, 4) or (X.ndim > 2 and not str(X.dtype).endswith("uint8")):
+        raise InputError(
+            f"{name}: expected rows (m, n), or uint8 pictures (m, h, w) or (m, h, w, c); "
+            f"got shape {tuple(X.shape)} of {X.dtype}; reshape(m, -1) makes rows"
+        )
+    if 0 in X.shape:
+        raise InputError(f"{name}: expected at least one number; got empty shape {tuple(X.shape)}")
+    return X
+
+
+def check_lengths(X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> None:
+    """Raise `InputError`, which uses *names*, unless *X* has one row for each label of *y*."""
+    if len(X) != len(y):
+        turned = getattr(X, "shape", ())[1:] == (len(y),)
+        hint = f"is {names[0]} transposed?" if turned else "give one label for each row"
+        raise InputError(
+            f"expected {names[0]} and {names[1]} of one length; got {len(X):,} rows and "
+            f"{len(y):,} labels; {hint}"
+        )
+
+
+def check_labels(
+    y: ArrayLike, classes: Sequence[Any] | NDArray[Any] | None = None, *, both: bool = True
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Map two labels of any kind to 0 and 1.
+
+    Parameters
+    ----------
+    y : array-like of numbers, booleans, text or bytes, shape (m,)
+    classes : sequence of two labels, optional
+        Negative first; by default the labels in sorted order.
+    both : bool
+        Whether to refuse one class alone even where *classes* are given.
+
+    Returns
+    -------
+    y01 : ndarray of int64, shape (m,)
+    classes : ndarray, shape (2,)
+        ``classes[y01]`` equals *y*.
+
+    Raises
+    ------
+    InputError
+        Another shape or type, NaN or infinity, or not exactly the two classes; the message says
+        which labels came and how many of each.
+    """
+    y = _label_array(y)
+    found, counts = np.unique(y, return_counts=True)
+    came = ", ".join(f"{n:,} × {v!r}" for v, n in zip(found[:5].tolist(), counts, strict=False))
+    came += f" and {len(found) - 5:,} more labels" * (len(found) > 5)
+    pair = found if classes is None else np.asarray(classes)
+    if classes is not None and (pair.shape != (2,) or pair[0] == pair[1]):
+        raise InputError(f"classes: expected two different labels; got {classes!r}")
+    if len(found) == 1 and (both or classes is None):
+        raise InputError(f"y: expected two classes; got one class only: {came}; add some of the other")
+    positive = y == pair[1]
+    if len(pair) > 2 or not np.all(positive | (y == pair[0])):
+        known = "two classes" if classes is None else f"only labels of {pair.tolist()}"
+        raise InputError(f"y: expected {known}; got {came}; drop or join the others")
+    return positive.astype(np.int64), pair
+
+
+def check_finite(X: NDArray[Any], name: str = "X") -> None:
+    """Raise `InputError` where a host array holds NaN or infinity: how many, and where first.
+
+    It looks at a few megabytes at a time, in row order.
+    """
+    if X.dtype.kind != "f":
+        return
+    flags: Any = ["buffered", "external_loop", "zerosize_ok"]
+    bad, first, offset = 0, -1, 0
+    for block in np.nditer(X, flags=flags, order="C", buffersize=_BLOCK):
+        finite = np.isfinite(block)
+        missing = finite.size - np.count_nonzero(finite)
+        if missing and first < 0:
+            first = offset + int(finite.argmin())
+        bad, offset = bad + int(missing), offset + finite.size
+    if bad:
+        place = tuple(map(int, np.unravel_index(first, X.shape)))
+        words = f"row {place[0]}, column {place[1]}" if X.ndim == 2 else f"index {place}"
+        raise InputError(
+            f"{name}: expected finite numbers; got {bad:,} NaN or infinite, the first "
+            f"({X[place]}) at {words}, counting from 0; drop or fill them"
+        )
+
+
+def _array(values: Any, name: str) -> Any:
+    """Return an array of whatever library as it is, anything else as a NumPy array."""
+    if np.ma.isMaskedArray(values):
+        raise InputError(f"{name}: expected a plain array; got a masked one; drop or fill it")
+    is_array = hasattr(values, "__array__") or hasattr(values, "__dlpack__")
+    if is_array and hasattr(values, "dtype"):
+        return values
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as problem:  # lists of unequal lengths
+        raise InputError(f"{name}: expected an array; got {problem}") from problem
+
+
+def _label_array(y: ArrayLike) -> NDArray[Any]:
+    """Return labels as a plain one-dimensional array of one type, none of them missing."""
+    array = np.asarray(_array(y, "y"))
+    if array.ndim != 1 or not array.size:
+        hint = "y.ravel() makes it flat" if array.size else "it is empty"
+        raise InputError(f"y: expected labels of shape (m,); got {array.shape}; {hint}")
+    if array.dtype.kind == "O":
+        kinds = Counter(type(label).__name__ for label in array)
+        if len(kinds) > 1:
+            came = ", ".join(f"{n:,} × {kind}" for kind, n in kinds.items())
+            raise InputError(f"y: expected labels of one type; got {came}; are some missing?")
+        array = np.array(array.tolist())
+    if array.dtype.kind not in "biufSUT":
+        raise InputError(f"y: expected numbers, booleans, text or bytes; got {array.dtype}")
+    check_finite(array, "y")
+    return array

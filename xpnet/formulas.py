@@ -1,0 +1,161 @@
+"""The mathematics of single numbers: every formula that is applied element by element.
+
+A formula is a pure expression of arrays and Python floats, ``f(xp, ...)``: no ``out=``, nothing in
+place, no branch on a value.  A `Formula` names the arguments whose new values it returns; a backend
+*compiles* it into a routine that writes them there (tiles on NumPy, one fused kernel on CuPy).
+Arguments annotated ``float`` are scalars.  Both branches of a ``where`` must be finite: it may be
+computed as ``a·c + b·¬c``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "Array",
+    "Formula",
+    "Xp",
+    "adam",
+    "logistic",
+    "sgd",
+    "sigmoid",
+]
+
+Array = Any  #: an array of the namespace in use
+Xp = Any  #: the array namespace: ``numpy``, ``cupy`` or another that follows the standard
+
+
+@dataclass(frozen=True)
+class Formula:
+    """An elementwise *function* and the names of the arguments whose new values it returns."""
+
+    function: Callable[..., Any]
+    writes: tuple[str, ...]
+
+    def __call__(self, xp: Xp, *operands: Any) -> Any:
+        """Return the new values as a tuple in the order of `writes`, or alone if there is one."""
+        return self.function(xp, *operands)
+
+
+# --- activations: g(Z), and beside it dZ = dA ∘ g'(Z), written with A = g(Z) ----------------------
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One activation: ``value(xp, Z) -> A`` and ``gradient(xp, dA, A) -> dZ``."""
+
+    name: str
+    value: Callable[[Xp, Array], Array]
+    gradient: Callable[[Xp, Array, Array], Array]
+
+    @property
+    def forward(self) -> Formula:
+        """``A = g(Z + b)``, in the place of Z."""
+
+        def forward(xp: Xp, Z: Array, b: Array) -> Array:
+            return self.value(xp, Z + b)
+
+        return Formula(forward, ("Z",))
+
+    @property
+    def backward(self) -> Formula:
+        """``dZ = dA ∘ g'(Z)``, in the place of dA."""
+
+        def backward(xp: Xp, dA: Array, A: Array) -> Array:
+            return self.gradient(xp, dA, A)
+
+        return Formula(backward, ("dA",))
+
+
+def sigmoid(xp: Xp, Z: Array) -> Array:
+    """Return ``σ(Z) = 1/(1 + e^-Z)``, to full relative precision for every finite Z."""
+    # 1/(1+e^-z) where z ≥ 0 and e^z/(1+e^z) below, so that no exponential overflows.
+    return xp.exp(xp.minimum(Z, 0.0)) / (1.0 + xp.exp(-xp.abs(Z)))
+
+
+SLOPE = 0.01  #: leaky ReLU's slope below zero
+
+ACTIVATIONS: dict[str, Activation] = {
+    activation.name: activation
+    for activation in (
+        Activation(
+            "relu",
+            lambda xp, Z: xp.maximum(Z, 0.0),
+            lambda xp, dA, A: xp.where(A > 0.0, dA, 0.0),
+        ),
+        Activation(
+            "leaky_relu",
+            lambda xp, Z: xp.maximum(Z, SLOPE * Z),
+            lambda xp, dA, A: xp.where(A > 0.0, dA, SLOPE * dA),
+        ),
+        Activation(
+            "tanh",
+            lambda xp, Z: xp.tanh(Z),
+            lambda xp, dA, A: dA * (1.0 - A * A),
+        ),
+        Activation(
+            "sigmoid",
+            sigmoid,
+            lambda xp, dA, A: dA * (A * (1.0 - A)),
+        ),
+        Activation(
+            "linear",
+            lambda xp, Z: Z,
+            lambda xp, dA, A: dA * 1.0,
+        ),
+    )
+}
+
+
+# --- the loss: logistic, from logits --------------------------------------------------------------
+
+
+def _logistic(
+    xp: Xp, Z: Array, losses: Array, b: Array, Y: Array, scale: float
+) -> tuple[Array, Array]:
+    # -Y log σ(z) - (1-Y) log(1-σ(z)) = max(z, 0) - zY + log(1 + e^-|z|), finite for every finite z;
+    # its derivative is σ(z) - Y, because the sigmoid's and the logarithm's derivatives cancel.
+    z = Z + b
+    loss = xp.maximum(z, 0.0) - z * Y + xp.log1p(xp.exp(-xp.abs(z)))
+    return (sigmoid(xp, z) - Y) * scale, loss
+
+
+#: ``dZ_L = (σ(Z_L + b_L) - Y) · scale`` in the place of Z_L, and each example's loss.
+logistic = Formula(_logistic, ("Z", "losses"))
+
+
+# --- optimizer rules over the flat parameters θ and their gradient --------------------------------
+
+
+def _sgd(xp: Xp, theta: Array, grad: Array, rate: float) -> Array:
+    return theta - rate * grad
+
+
+#: ``θ := θ - α g``
+sgd = Formula(_sgd, ("theta",))
+
+
+def _adam(
+    xp: Xp,
+    theta: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    rate: float,
+    gain_1: float,
+    gain_2: float,
+    root_correction: float,
+    epsilon: float,
+) -> tuple[Array, Array, Array]:
+    m = m + gain_1 * (grad - m)  # β₁ m + (1-β₁) g
+    v = v + gain_2 * (grad * grad - v)  # β₂ v + (1-β₂) g²
+    return theta - rate * m / (xp.sqrt(v) * root_correction + epsilon), m, v
+
+
+#: Kingma & Ba 2015, algorithm 1: ``m̂ = m/(1-β₁ᵗ)`` is in *rate* = α/(1-β₁ᵗ), ``√v̂ = √v/√(1-β₂ᵗ)``
+#: in *root_correction*; the gains are 1-β₁ and 1-β₂.
+adam = Formula(_adam, ("theta", "m", "v"))

@@ -1,0 +1,98 @@
+"""The gradient check: analytic gradients against central differences along random directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .data import check_finite, check_labels, check_lengths, check_X
+from .errors import GradientMismatch
+from .network import Network
+
+__all__ = ["check_gradients"]
+
+_STEP = 1e-5  # ε, in float64: truncation O(ε²) and rounding O(2⁻⁵²/ε) are both near 1e-10
+_NUDGE = 1e-3  # away from zero biases and inputs, where ReLU has no derivative
+
+
+def check_gradients(
+    net: Network,
+    X: Any,
+    y: Any,
+    *,
+    directions: int = 10,
+    tolerance: float = 1e-6,
+    random_state: int = 0,
+) -> float:
+    """Compare the gradient of the mean loss, along random directions, with central differences.
+
+    ``(J(θ + εd) - J(θ - εd)) / 2ε`` must equal ``∇J · d``: two evaluations a direction, whatever
+    the network's size.  It is done in float64 on a copy, at parameters nudged a little, because
+    zeros sit on ReLU's kink.
+
+    Parameters
+    ----------
+    net : Network
+        It is not changed.
+    X : array of shape (m, n_0)
+    y : array of shape (m,)
+        Two labels, or 0 and 1.
+    directions : int
+    tolerance : float
+        The largest relative difference that passes.
+
+    Returns
+    -------
+    float
+        The largest relative difference found.
+
+    Raises
+    ------
+    GradientMismatch
+        If a difference is above the tolerance, or is no number.
+    InputError
+        If X or y cannot be used.
+    """
+    check_lengths(check_X(X), y)
+    pair = (0, 1) if net.classes_ is None else net.classes_
+    targets, _ = check_labels(y, pair, both=False)
+    copy = net.to(net.backend, "float64")
+    check_finite(copy.backend.to_host(copy.columns(X)))
+    rng = np.random.default_rng(random_state)
+    theta = copy.backend.to_host(copy.theta).copy()
+    used = _used(copy)
+    theta += _NUDGE * rng.standard_normal(theta.size) * used
+
+    def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        copy.backend.send(theta, copy.theta)
+        loss, _ = copy.loss_and_gradients(X, targets)
+        return loss, copy.backend.to_host(copy.gradient).copy()
+
+    _, gradient = loss_and_gradient(theta)
+    worst = 0.0
+    for _ in range(directions):
+        d = rng.standard_normal(theta.size) * used
+        d /= np.linalg.norm(d)
+        numeric = (
+            loss_and_gradient(theta + _STEP * d)[0] - loss_and_gradient(theta - _STEP * d)[0]
+        ) / (2 * _STEP)
+        scale = max(abs(numeric), float(np.linalg.norm(gradient)) / np.sqrt(used.sum()), 1e-8)
+        difference = abs(float(gradient @ d) - numeric) / scale
+        worst = max(worst, difference)
+        if not difference <= tolerance:
+            raise GradientMismatch(
+                f"gradient: expected {numeric:.9g} along a random direction, by central "
+                f"differences; got {float(gradient @ d):.9g}, relative difference {difference:.3g} "
+                f"above {tolerance:g}; the backward formulas do not fit the forward ones"
+            )
+    return worst
+
+
+def _used(net: Network) -> np.ndarray:
+    """Ones where ``theta`` holds parameters, zeros in the alignment's gaps."""
+    used = np.zeros(net.n_flat)
+    for pair in net.layout.parameters(used):
+        for view in pair:
+            view[...] = 1.0
+    return used

@@ -1,0 +1,98 @@
+"""From layer sizes to offsets: where parameters, gradients and workspace lie in flat buffers.
+
+Every array of the engine is a view that is carved out of a flat buffer once and kept.  The notation
+of the formulas does not fix the memory order; this file alone does.  Today: parameters are all
+weights, then all biases, so that "every weight" is one contiguous slice; activations are C-ordered
+``(n_l, m)``; every view starts at a multiple of `ALIGNMENT`, and the gaps stay zero.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .errors import InputError
+from .formulas import Array
+
+__all__ = ["ALIGNMENT", "Layout", "carve", "size"]
+
+ALIGNMENT = 16  #: elements; 64 bytes of float32, what a fast matrix product wants
+
+Shape = tuple[int, ...]
+
+
+def size(shapes: Iterable[Shape]) -> int:
+    """Return how many elements a flat buffer needs to hold arrays of these *shapes*."""
+    return sum(-(-math.prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes)
+
+
+def carve(flat: Array, shapes: Sequence[Shape]) -> list[Array]:
+    """Return views of *flat*, one of each shape, in order."""
+    views, start = [], 0
+    for shape in shapes:
+        views.append(flat[start : start + math.prod(shape)].reshape(shape))
+        start += size([shape])
+    return views
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The views that one pass over m columns writes: see the shape table of the README."""
+
+    A: list[Array]  #: hidden activations A_1 … A_{L-1}, (n_l, m)
+    output: Array  #: Z_L, later dZ_L, and below it each example's loss, (2, m)
+    dA: list[Array]  #: dA_1 … dA_{L-1}, (n_l, m); every other one shares its memory
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shapes that follow from ``layer_sizes = (n_0, n_1, …, n_L)``.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two sizes, one is no positive integer, or n_L is not 1.
+    """
+
+    layer_sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        sizes = self.layer_sizes
+        good = len(sizes) >= 2 and all(isinstance(n, int) and n > 0 for n in sizes)
+        if not good or sizes[-1] != 1:
+            raise InputError(
+                "layer_sizes: expected positive integers (n_features, hidden ..., 1), the last one "
+                f"1 because the classifier is binary; got {list(sizes)}"
+            )
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shapes of W_1 … W_L, then of b_1 … b_L."""
+        n = self.layer_sizes
+        weights = [(n_out, n_in) for n_in, n_out in itertools.pairwise(n)]
+        return [*weights, *((n_out, 1) for n_out in n[1:])]
+
+    def parameters(self, flat: Array) -> list[tuple[Array, Array]]:
+        """Carve ``[(W_1, b_1), …, (W_L, b_L)]``, or their gradients, out of *flat*."""
+        views = carve(flat, self.shapes)
+        depth = len(views) // 2
+        return list(zip(views[:depth], views[depth:], strict=True))
+
+    def _workspace_shapes(self, m: int) -> list[Shape]:
+        hidden = self.layer_sizes[1:-1]
+        # dA_l is dead once dA_{l-1} is made, so two buffers serve all layers in turn.
+        turns = [max(hidden[turn::2], default=0) for turn in (0, 1)]
+        return [*((n, m) for n in hidden), (2, m), *((n, m) for n in turns)]
+
+    def workspace_size(self, m: int) -> int:
+        """Return how many elements `workspace` needs for *m* columns."""
+        return size(self._workspace_shapes(m))
+
+    def workspace(self, flat: Array, m: int) -> Workspace:
+        """Carve the workspace of a pass over *m* columns out of *flat*."""
+        hidden = self.layer_sizes[1:-1]
+        *A, output, even, odd = carve(flat, self._workspace_shapes(m))
+        dA = [(even, odd)[i % 2][:n] for i, n in enumerate(hidden)]
+        return Workspace(A, output, dA)

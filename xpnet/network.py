@@ -1,0 +1,388 @@
+"""The L-layer network: its parameters, and the forward and backward pass.
+
+Columns are examples: ``X = A_0`` of shape ``(n_0, m)`` is a transposed view of the user's rows, and
+the shape table of the README holds for every name here.  Public methods take rows.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from .backend import Backend, get_backend
+from .errors import InputError, unknown
+from .formulas import ACTIVATIONS, Array, logistic, sigmoid
+from .initializers import RandomState, initialize
+from .layout import Layout, size
+from .state import TrainingState
+
+__all__ = ["DTYPES", "Network", "Pass"]
+
+DTYPES = ("float32", "float64")
+
+_CHUNK = 2**22  #: elements of workspace that a prediction takes at a time
+
+
+class _Layer:
+    """One layer over m columns, its two directions side by side."""
+
+    def __init__(
+        self, net: Network, l: int, A: Array, dA_prev: Array | None, ones: Array
+    ) -> None:
+        self.xp, self.ones = net.backend.xp, ones
+        self.W, self.b = net.layers[l - 1]
+        self.dW, self.db = net.gradient_layers[l - 1]
+        self.A, self.dA_prev = A, dA_prev
+        self.WT = self.W.T
+        if l < net.depth:
+            activation = ACTIVATIONS[net.activations[l - 1]]
+            self.activate = net.backend.compile(activation.forward)
+            self.differentiate = net.backend.compile(activation.backward)
+
+    def product(self, A_prev: Array) -> Array:
+        """``W A_prev``, where A will be."""
+        self.A_prev_T = A_prev.T
+        self.xp.matmul(self.W, A_prev, out=self.A)
+        return self.A
+
+    def forward(self, A_prev: Array) -> Array:
+        """``A = g(W A_prev + b)``."""
+        self.activate(self.product(A_prev), self.b)
+        return self.A
+
+    def backward(self, dA: Array) -> Array | None:
+        """``dZ = dA ∘ g'(Z)``, in dA's place, and ``db = Σ dZ`` over the examples; then `products`."""
+        self.differentiate(dA, self.A)
+        self.xp.matmul(dA, self.ones, out=self.db)
+        return self.products(dA)
+
+    def products(self, dZ: Array) -> Array | None:
+        """``dW = dZ A_prevᵀ`` and ``dA_prev = Wᵀ dZ``, the latter not for the first layer."""
+        self.xp.matmul(dZ, self.A_prev_T, out=self.dW)
+        if self.dA_prev is not None:
+            self.xp.matmul(self.WT, dZ, out=self.dA_prev)
+        return self.dA_prev
+
+
+class Pass:
+    """The forward and backward pass of *net* over *m* columns, every buffer carved beforehand.
+
+    A smaller pass may share the *workspace* of a larger one.
+    """
+
+    def __init__(self, net: Network, m: int, workspace: Array | None = None) -> None:
+        xp = net.backend.xp
+        if workspace is None:
+            workspace = xp.empty(net.layout.workspace_size(m), dtype=net.dtype)
+        self.workspace, self.m = workspace, m
+        views = net.layout.workspace(workspace, m)
+        self._xp, self._output, self._losses = xp, views.output, views.output[1:]
+        outputs, inputs = [*views.A, views.output[:1]], [None, *views.dA]
+        self._ones = xp.ones((m, 1), dtype=net.dtype)
+        self.layers = [
+            _Layer(net, l, A, dA_prev, self._ones)
+            for l, (A, dA_prev) in enumerate(zip(outputs, inputs, strict=True), start=1)
+        ]
+        self._logistic = net.backend.compile(logistic)
+
+    def products(self, A: Array) -> Array:
+        """Return ``W_L A_{L-1}`` for ``A_0 = A``: the logits, but for the last bias."""
+        *hidden, output = self.layers
+        for layer in hidden:
+            A = layer.forward(A)
+        return output.product(A)
+
+    def logits(self, A: Array) -> Array:
+        """Return ``Z_L`` for ``A_0 = A``, in the workspace."""
+        Z = self.products(A)
+        return self._xp.add(Z, self.layers[-1].b, out=Z)
+
+    def loss_and_gradients(self, A: Array, Y: Array, scale: float, sums: Array) -> None:
+        """Write the gradients of ``scale · Σ loss``, and ``Σ loss`` itself into ``sums[1, 0]``."""
+        Z, output = self.products(A), self.layers[-1]
+        self._logistic(Z, self._losses, output.b, Y, scale)  # Z is dZ_L now
+        self._xp.matmul(self._output, self._ones, out=sums)  # Σ dZ_L and Σ loss at one go
+        output.db[...] = sums[:1]
+        dA = output.products(Z)
+        for layer in reversed(self.layers[:-1]):
+            dA = layer.backward(dA)
+
+
+class Network:
+    """An L-layer binary classifier: linear → g, L-1 times, then linear → sigmoid.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        ``(n_0, …, n_L)``: features, hidden units of each layer, and 1.
+    activation : str or sequence of str
+        One of `formulas.ACTIVATIONS` for every hidden layer, or one for each.
+    init : {"he", "xavier", "random"} or mapping
+        The standard deviation of the first weights, biases starting at zero; or the parameters
+        themselves, as `set_parameters` takes them.
+    dtype : {"float32", "float64"}
+    backend : str or Backend
+        See `backend.get_backend`.
+    random_state : int, Generator, RandomState or None
+        Where the weights come from: one ``standard_normal`` call a layer, on the host.
+
+    Attributes
+    ----------
+    parameters : mapping
+        ``W1, b1, …, WL, bL``: live views, ``(n_l, n_{l-1})`` and ``(n_l, 1)``, of `theta`.
+    theta, gradient : array
+        All parameters, and the gradients last computed, each in one flat buffer on the device.
+    classes_ : ndarray or None
+        The two labels, negative first, once trained.
+    picture_shape : tuple or None
+        ``(h, w[, c])``, if trained on pictures.
+    threshold : float
+        The probability above which `predict` says the second class.
+    training : TrainingState or None
+        The state of the last run of `train`.
+
+    Raises
+    ------
+    InputError
+        If an argument is none of those.
+    BackendUnavailable
+        If the backend is not to be had here.
+    """
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        *,
+        init: str | Mapping[str, Any] = "he",
+        dtype: str = "float32",
+        backend: str | Backend = "auto",
+        random_state: RandomState = None,
+    ) -> None:
+        self.layout = Layout(_integers(layer_sizes))
+        self.activations = _activations(activation, len(self.layer_sizes) - 2)
+        self.dtype = _dtype(dtype)
+        self.backend = get_backend(backend)
+        if isinstance(init, str):
+            weights = initialize(self.layer_sizes, init, random_state)
+            init = {f"W{l}": W for l, W in enumerate(weights, start=1)}
+        self.classes_: Any = None
+        self.picture_shape: tuple[int, ...] | None = None
+        self.threshold = 0.5
+        self.training: TrainingState | None = None
+        with self.backend as backend:
+            self._carve(backend.xp.zeros(self.n_flat, dtype=self.dtype))
+        self.set_parameters(init)
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """``(n_0, …, n_L)``."""
+        return self.layout.layer_sizes
+
+    @property
+    def depth(self) -> int:
+        """L, the number of layers with weights."""
+        return len(self.layer_sizes) - 1
+
+    @property
+    def n_flat(self) -> int:
+        """The length of `theta`: all parameters and the alignment's gaps."""
+        return size(self.layout.shapes)
+
+    def _carve(self, theta: Array) -> None:
+        self.theta = theta
+        self.gradient = self.backend.xp.zeros_like(theta)
+        self.layers = tuple(self.layout.parameters(self.theta))
+        self.gradient_layers = tuple(self.layout.parameters(self.gradient))
+        self.parameters: Mapping[str, Array] = MappingProxyType(named(self.layers))
+
+    def set_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Copy host or device arrays into the parameters of those names; the others stay.
+
+        Raises
+        ------
+        InputError
+            If a name is not a parameter's or a shape not its; then nothing is changed.
+        """
+        with self.backend as backend:
+            arrived = {}
+            for name, value in parameters.items():
+                if name not in self.parameters:
+                    raise unknown("parameter", name, self.parameters)
+                arrived[name] = backend.asarray(value, self.dtype)
+                if arrived[name].shape != self.parameters[name].shape:
+                    raise InputError(
+                        f"{name}: expected shape {self.parameters[name].shape}; "
+                        f"got {arrived[name].shape}"
+                    )
+            for name, value in arrived.items():
+                self.parameters[name][...] = value
+
+    # --- rows in ----------------------------------------------------------------------------------
+
+    def columns(self, X: Any, name: str = "X") -> Array:
+        """Return rows *X* as ``A_0`` of shape ``(n_0, m)`` on the device: the one way in.
+
+        No copy is made of C-ordered rows that are there in the network's dtype; one of others.
+        Arrays of more than two dimensions are flattened; if they are ``uint8`` they are pictures,
+        and divided by 255 on the device.
+
+        Raises
+        ------
+        InputError
+            If X does not hold numbers, has no rows, or not n_0 values in a row.
+        """
+        backend, n_0 = self.backend, self.layer_sizes[0]
+        picture = getattr(X, "ndim", 2) > 2 and str(X.dtype) == "uint8"
+        A = backend.asarray(X, None if picture else self.dtype)
+        if A.ndim > 2:
+            A = A.reshape(A.shape[0], -1)
+        if A.ndim != 2 or A.shape[1] != n_0 or A.shape[0] == 0:
+            raise InputError(
+                f"{name}: expected rows of {n_0} features, shape (n_samples, {n_0}); "
+                f"got shape {tuple(A.shape)}"
+            )
+        if picture:
+            A = backend.xp.divide(A, 255.0, out=backend.xp.empty(A.shape, dtype=self.dtype))
+        return A.T
+
+    def logits(self, columns: Array) -> Array:
+        """Return ``Z_L`` of shape ``(1, m)`` on the device for *columns* ``(n_0, m)``."""
+        xp, m = self.backend.xp, columns.shape[1]
+        chunk = min(m, max(1, _CHUNK // sum(self.layer_sizes[1:])))
+        Z = xp.empty((1, m), dtype=self.dtype)
+        full = Pass(self, chunk)
+        for start in range(0, m, chunk):
+            part = columns[:, start : start + chunk]
+            width = part.shape[1]
+            step = full if width == chunk else Pass(self, width, full.workspace)
+            Z[:, start : start + width] = step.logits(part)
+        return Z
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the logits of rows *X*, shape ``(m,)``: above zero means the second class.
+
+        Host rows give a NumPy array, device rows a device array; so do the methods below.
+        """
+        with self.backend:
+            return self._as_came(self.logits(self.columns(X))[0], X)
+
+    def forward(self, X: Any) -> Array:
+        """Return ``A_L = σ(Z_L)`` of rows *X*, shape ``(m, 1)``: P(second class)."""
+        return self.predict_proba(X)[:, 1:]
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probabilities of both classes, shape ``(m, 2)``, for rows *X*."""
+        with self.backend as backend:
+            Z = self.logits(self.columns(X))
+            P = backend.xp.empty((Z.shape[1], 2), dtype=self.dtype)
+            P[:, 1] = sigmoid(backend.xp, Z[0])
+            P[:, 0] = sigmoid(backend.xp, -Z[0])  # not 1 - P: that would round small ones away
+            return self._as_came(P, X)
+
+    def predict(self, X: Any) -> Any:
+        """Return the labels of rows *X*, a NumPy array ``(m,)`` of `classes_`, or of 0 and 1."""
+        second = self.backend.to_host(self.predict_proba(X)[:, 1]) > self.threshold
+        return second.astype(int) if self.classes_ is None else self.classes_[second.astype(int)]
+
+    def _as_came(self, result: Array, X: Any) -> Array:
+        return result if self.backend.is_native(X) else self.backend.to_host(result)
+
+    def loss_and_gradients(self, X: Any, y: Any) -> tuple[float, dict[str, Array]]:
+        """Return the mean logistic loss of rows *X* and its gradients ``dW1, db1, …, dWL, dbL``.
+
+        Parameters
+        ----------
+        X : array of shape (m, n_0)
+        y : array of shape (m,)
+            0 and 1.
+
+        Returns
+        -------
+        loss : float
+        gradients : dict of device arrays
+            Views of `gradient`, shaped like the parameters; the next call overwrites them.
+        """
+        with self.backend as backend:
+            A = self.columns(X)
+            Y = self.targets(y, A.shape[1])
+            m, sums = A.shape[1], backend.xp.empty((2, 1), dtype=self.dtype)
+            Pass(self, m).loss_and_gradients(A, Y, 1.0 / m, sums)
+            loss = float(backend.to_host(sums)[1, 0]) / m
+            return loss, named(self.gradient_layers, prefix="d")
+
+    def targets(self, y: Any, m: int) -> Array:
+        """Return 0/1 targets *y* as ``Y`` of shape ``(1, m)`` on the device."""
+        Y = self.backend.asarray(y, self.dtype)
+        if Y.shape != (m,):
+            raise InputError(f"y: expected shape ({m},), one target a row of X; got {Y.shape}")
+        return Y.reshape(1, m)
+
+    # --- copies: the views are carved anew; the state of a training run stays behind --------------
+
+    def to(self, backend: str | Backend = "auto", dtype: str | None = None) -> Network:
+        """Return a copy of this network on another *backend*, or in another *dtype*."""
+        other = copy.copy(self)
+        other.backend, other.dtype = get_backend(backend), _dtype(dtype or self.dtype)
+        with other.backend as target:
+            theta = target.xp.empty(self.n_flat, dtype=other.dtype)
+            theta[...] = target.asarray(self.backend.to_host(self.theta), other.dtype)
+            other._carve(theta)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        carved = {"gradient", "layers", "gradient_layers", "parameters"}
+        state = {name: value for name, value in vars(self).items() if name not in carved}
+        return state | {"theta": self.backend.to_host(self.theta), "training": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        with self.backend as backend:
+            theta = backend.xp.empty(self.n_flat, dtype=self.dtype)
+            backend.send(state["theta"], theta)
+            self._carve(theta)
+
+    def __repr__(self) -> str:
+        sizes = "-".join(map(str, self.layer_sizes))
+        return f"<Network {sizes} {self.dtype} on {self.backend.name}>"
+
+
+def named(layers: Sequence[tuple[Array, Array]], prefix: str = "") -> dict[str, Array]:
+    """Return ``{"W1": …, "b1": …, …}`` from pairs ``(W_l, b_l)``."""
+    return {
+        f"{prefix}{letter}{l}": array
+        for l, pair in enumerate(layers, start=1)
+        for letter, array in zip("Wb", pair, strict=True)
+    }
+
+
+def _integers(layer_sizes: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(n) for n in layer_sizes)
+    except TypeError:
+        raise InputError(
+            f"layer_sizes: expected integers (n_features, hidden ..., 1); got {layer_sizes!r}"
+        ) from None
+
+
+def _activations(activation: str | Sequence[str], n_hidden: int) -> tuple[str, ...]:
+    names = (activation,) * n_hidden if isinstance(activation, str) else tuple(activation)
+    for name in (activation,) if isinstance(activation, str) else names:
+        if name not in ACTIVATIONS:
+            raise unknown("activation", name, ACTIVATIONS)
+    if len(names) != n_hidden:
+        raise InputError(
+            f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "
+            f"got {len(names)}: {list(names)}"
+        )
+    return names
+
+
+def _dtype(dtype: Any) -> str:
+    name = getattr(dtype, "__name__", str(dtype))
+    if name not in DTYPES:
+        raise unknown("dtype", name, DTYPES)
+    return name

@@ -1,0 +1,265 @@
+"""The only loop: epochs of batches, the history they leave, and what is watched on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .data import check_finite, check_labels, check_lengths, check_X
+from .errors import InputError, TrainingDiverged
+from .formulas import Array, logistic
+from .network import Network, Pass
+from .optimizers import Optimizer, get_optimizer
+from .state import History, TrainingState
+
+__all__ = ["Epoch", "History", "evaluate", "train"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a callback is told after an epoch: its number from 1, of how many, and the history."""
+
+    number: int
+    epochs: int
+    history: History
+
+
+def train(
+    net: Network,
+    X: Any,
+    y: Any,
+    *,
+    optimizer: str | Optimizer,
+    epochs: int,
+    batch_size: int | None = None,
+    validation_data: tuple[Any, Any] | None = None,
+    classes: Sequence[Any] | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    warm_start: bool = False,
+    callback: Callable[[Epoch], object] | None = None,
+) -> History:
+    """Train *net* in place on rows *X* and labels *y*.
+
+    Parameters
+    ----------
+    net : Network
+    X : array of shape (m, n_0)
+        Rows, or ``uint8`` pictures ``(m, h, w[, c])``; on the host or on the network's device.
+    y : array of shape (m,)
+        Any two labels.
+    optimizer : Optimizer or {"sgd", "adam"}
+    epochs : int
+        How many passes over the data.
+    batch_size : int, optional
+        Rows an update; None takes all of them. The last batch of an epoch may be shorter.
+    validation_data : (X, y), optional
+        Looked at after every epoch.
+    classes : pair of labels, optional
+        The negative one first; by default the labels in sorted order.
+    shuffle : bool
+        Whether batches are drawn in a new order every epoch, given by (*seed*, epoch).
+    warm_start : bool
+        Go on where the network's last run stopped: optimizer state, epoch count and history.
+    callback : callable, optional
+        Called with an `Epoch` after each.
+
+    Returns
+    -------
+    History
+        The whole history of the network's run; also at ``net.training.history``.
+
+    Raises
+    ------
+    InputError
+        If an argument cannot be used; nothing has been trained then.
+    TrainingDiverged
+        At the end of the epoch in which the loss or the parameters became non-finite; *net* keeps
+        the last parameters whose loss was finite.
+    """
+    epochs = _positive("epochs", epochs)
+    targets, pair = _checked(net, X, y, classes, both=True)
+    if batch_size is not None:
+        batch_size = min(_positive("batch_size", batch_size), len(targets))
+    with net.backend, np.errstate(over="ignore", invalid="ignore"):  # divergence is found below
+        A, Y = _place(net, X, targets)
+        watched = None
+        if validation_data is not None:
+            X_val, y_val = validation_data
+            watched = _place(net, X_val, _checked(net, X_val, y_val, pair)[0], "validation X")
+        state = _state(net, get_optimizer(optimizer), batch_size, seed, warm_start)
+        net.training, net.classes_ = state, pair
+        net.picture_shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
+        batches = _Batches(net, A, Y, batch_size or len(targets), shuffle=shuffle)
+        run = _Run(net, state, batches)
+        last = state.epoch + epochs
+        while state.epoch < last:
+            run.epoch(last)
+            if watched is not None:
+                loss, accuracy = _measure(net, *watched)
+                run.require_finite(loss)
+                state.history.setdefault("val_loss", []).append(loss)
+                state.history.setdefault("val_accuracy", []).append(accuracy)
+            if state.epoch == last:
+                run.require_finite(net.backend.to_host(net.theta))
+            if callback is not None:
+                callback(Epoch(state.epoch, last, state.history))
+    return state.history
+
+
+def evaluate(net: Network, X: Any, y: Any) -> tuple[float, float]:
+    """Return the mean logistic loss and the accuracy of *net* on rows *X* with labels *y*.
+
+    Raises
+    ------
+    InputError
+        If X or y does not fit the network, or y holds a label that it was not trained on.
+    """
+    pair = (0, 1) if net.classes_ is None else net.classes_
+    targets, _ = _checked(net, X, y, pair)
+    with net.backend:
+        return _measure(net, *_place(net, X, targets))
+
+
+class _Batches:
+    """The batches of an epoch: views of the data, or rows gathered into a buffer in a new order."""
+
+    def __init__(
+        self, net: Network, columns: Array, Y: Array, width: int, *, shuffle: bool
+    ) -> None:
+        self.backend, xp = net.backend, net.backend.xp
+        m = columns.shape[1]
+        slices = [slice(start, min(start + width, m)) for start in range(0, m, width)]
+        self.widths = [part.stop - part.start for part in slices]
+        self.order = xp.empty(m, dtype="int64") if shuffle and len(slices) > 1 else None
+        if self.order is None:
+            self.parts = [(columns[:, part], Y[:, part]) for part in slices]
+            return
+        self.sources = columns.T, Y.T
+        buffers = [xp.empty((width, rows.shape[1]), dtype=net.dtype) for rows in self.sources]
+        self.indices = [self.order[part] for part in slices]
+        self.targets = [tuple(buffer[:w] for buffer in buffers) for w in self.widths]
+        self.parts = [(X_batch.T, Y_batch.reshape(1, -1)) for X_batch, Y_batch in self.targets]
+
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """Send the order of this *epoch* to the device, if batches are drawn in one."""
+        if self.order is not None:
+            order = np.random.default_rng([seed, epoch]).permutation(self.order.shape[0])
+            self.backend.send(order, self.order)
+
+    def load(self, k: int) -> tuple[Array, Array]:
+        """Return ``A_0`` and ``Y`` of batch *k*; the next call may overwrite them."""
+        if self.order is not None:
+            for source, target in zip(self.sources, self.targets[k], strict=True):
+                self.backend.gather(source, self.indices[k], target)
+        return self.parts[k]
+
+
+class _Run:
+    """The buffers and routines of one call of `train`: everything that a step uses is made here."""
+
+    def __init__(self, net: Network, state: TrainingState, batches: _Batches) -> None:
+        xp, self.net, self.state, self.batches = net.backend.xp, net, state, batches
+        self.update = net.backend.compile(state.optimizer.formula)
+        widest = Pass(net, batches.widths[0])
+        passes = {w: Pass(net, w, widest.workspace) for w in {batches.widths[-1]}}
+        self.passes = [passes.get(w, widest) for w in batches.widths]
+        self.sums = xp.empty((len(batches.widths), 2, 1), dtype=net.dtype)
+        self.sums_of = [self.sums[k] for k in range(len(batches.widths))]
+        self.start, self.good = xp.copy(net.theta), xp.copy(net.theta)
+
+    def step(self, k: int, rate: float) -> None:
+        """One update from batch *k*."""
+        net, state = self.net, self.state
+        A, Y = self.batches.load(k)
+        scale = 1.0 / self.batches.widths[k]
+        self.passes[k].loss_and_gradients(A, Y, scale, self.sums_of[k])
+        state.step += 1
+        scalars = state.optimizer.scalars(rate, state.step)
+        self.update(net.theta, net.gradient, *state.vectors.values(), *scalars)
+
+    def epoch(self, last: int) -> None:
+        """Run one epoch, of the *last* that there will be; its loss goes to the history."""
+        state, n = self.state, len(self.passes)
+        self.start[...] = self.net.theta
+        self.batches.shuffle(state.seed, state.epoch)
+        for k in range(n):
+            self.step(k, state.optimizer.rate((state.epoch + k / n) / last))
+        losses = self.net.backend.to_host(self.sums)[:, 1]
+        loss = float(np.sum(losses, dtype=float)) / sum(self.batches.widths)
+        state.epoch += 1
+        self.require_finite(loss)
+        self.good, self.start = self.start, self.good
+        state.history["loss"].append(loss)
+
+    def require_finite(self, values: float | np.ndarray) -> None:
+        """Unless *values* are finite, take back the last good parameters and say so."""
+        if np.isfinite(values).all():
+            return
+        self.net.theta[...] = self.good
+        rate = self.state.optimizer.learning_rate
+        what = "loss" if np.ndim(values) == 0 else "parameters"
+        raise TrainingDiverged(
+            f"epoch {self.state.epoch}: expected finite {what}; got NaN or infinity; the last good "
+            f"parameters were kept; try a learning rate below {rate:g}, or features scaled to "
+            "about unit size"
+        )
+
+
+def _positive(name: str, value: int) -> int:
+    try:
+        if operator.index(value) > 0:
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise InputError(f"{name}: expected an integer above 0; got {value!r}")
+
+
+def _checked(
+    net: Network, X: Any, y: Any, classes: Any, *, both: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check what can be checked before X moves; return 0/1 targets and the pair of labels."""
+    X = check_X(X)
+    y = net.backend.to_host(y) if net.backend.is_native(y) else y
+    check_lengths(X, y)
+    return check_labels(y, classes, both=both)
+
+
+def _place(net: Network, X: Any, targets: np.ndarray, name: str = "X") -> tuple[Array, Array]:
+    """Move checked data to the device once: ``A_0`` and ``Y``."""
+    A = net.columns(X, name)
+    # A finite sum needs finite terms, and no mask the size of the data; it may overflow, so look.
+    if not math.isfinite(float(net.backend.xp.sum(A))):
+        check_finite(net.backend.to_host(A.T), name)
+    return A, net.targets(targets, A.shape[1])
+
+
+def _state(
+    net: Network, optimizer: Optimizer, batch_size: int | None, seed: int, warm_start: bool
+) -> TrainingState:
+    old = net.training
+    if warm_start and old is not None:
+        if type(old.optimizer) is not type(optimizer):
+            raise InputError(
+                f"warm_start: expected the optimizer of the last run, {old.optimizer.name}; "
+                f"got {optimizer.name}; its state does not fit"
+            )
+        history = History({name: list(values) for name, values in old.history.items()})
+        return dataclasses.replace(
+            old, optimizer=optimizer, batch_size=batch_size, seed=seed, history=history
+        )
+    vectors = {name: net.backend.xp.zeros_like(net.theta) for name in optimizer.state}
+    return TrainingState(optimizer, seed, batch_size, vectors, history=History(loss=[]))
+
+
+def _measure(net: Network, A: Array, Y: Array) -> tuple[float, float]:
+    """Mean loss and accuracy, computed on the host from the logits."""
+    z, y = net.backend.to_host(net.logits(A)), net.backend.to_host(Y)
+    _, losses = logistic(np, z, None, 0.0, y, 1.0)
+    return float(losses.mean(dtype=float)), float(np.mean((z > 0.0) == (y > 0.5)))
