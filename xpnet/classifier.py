@@ -151,7 +151,7 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
             y,
             optimizer=self._optimizer(),
             epochs=self.max_iter,
-            batch_size=min(200, X.shape[0]) if self.batch_size == "auto" else self.batch_size,
+            batch_size=self._batch_size(X.shape[0]),
             shuffle=self.shuffle,
             seed=draw_seed(rng),
             callback=_print_loss if self.verbose else None,
@@ -194,6 +194,9 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
     def _hidden_sizes(self) -> tuple[Any, ...]:
         sizes = self.hidden_layer_sizes
         return tuple(sizes) if np.iterable(sizes) else (sizes,)
+
+    def _batch_size(self, n_samples: int) -> Any:
+        return min(200, n_samples) if self.batch_size == "auto" else self.batch_size
 
     def _optimizer(self) -> Optimizer:
         if isinstance(self.solver, Optimizer):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .backend import NumpyBackend, is_on_host
+from .data import check_finite
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def decision_boundary(
     Raises
     ------
     InputError
-        ``X`` has other than two features, ``y`` does not fit it or names an unknown class,
-        ``resolution`` is below 2, or matplotlib is missing.
+        ``X`` has other than two features or is not finite, ``y`` does not fit it or names an
+        unknown class, ``resolution`` is below 2, or matplotlib is missing.
     """
     X = _host(X)
     if X.ndim != 2 or X.shape[1] != 2 or not len(X):
@@ -119,6 +120,7 @@ def decision_boundary(
             f"X: expected at least one row of two features, shape (m, 2); got shape {X.shape}; "
             "choose two columns, or fit on two features"
         )
+    check_finite(X)
     if resolution < 2:
         raise InputError(f"resolution: expected 2 or more grid points a side; got {resolution}")
     truth = _class_indices(y, model.classes_, len(X))
@@ -171,7 +173,7 @@ def misclassified(
         ``X`` holds no pictures, ``y`` does not fit it or names an unknown class, ``classes`` are
         not two names, ``columns`` or ``limit`` is below 1, or matplotlib is missing.
     """
-    pictures = _check_pictures(X)
+    pictures = _check_pictures(_host(X))
     if columns < 1 or limit < 1:
         raise InputError(f"columns, limit: expected 1 or more of each; got {columns}, {limit}")
     truth = _class_indices(y, model.classes_, len(pictures))
@@ -180,26 +182,22 @@ def misclassified(
     proba = _host(model.predict_proba(rows))
     guess = np.where(proba[:, 1] > 0.5, 1, 0)
     missed = np.flatnonzero(guess != truth)
+    height, width = pictures.shape[1:3]
     if not missed.size:
-        return _all_right(fig, len(pictures))
+        _, axes = _gallery(fig, 1, 1, 0.3)
+        axes[0].set_axis_off()
+        text = f"None of the {len(pictures)} pictures is misclassified."
+        axes[0].text(0.5, 0.5, text, ha="center", va="center", **TITLE)
+        return axes
 
     surest = missed[np.argsort(-proba[missed, guess[missed]], kind="stable")][:limit]
-    height, width = pictures.shape[1:3]
     fig, axes = _gallery(fig, len(surest), columns, height / width)
     for ax, i in zip(axes, surest, strict=True):
-        _draw_picture(
-            ax,
-            pictures[i],
-            above=f"{names[truth[i]]} (no. {i})",
-            below=f"taken for {names[guess[i]]}, {proba[i, guess[i]]:.0%}",
-        )
+        taken = f"taken for {names[guess[i]]}, {proba[i, guess[i]]:.0%}"
+        _draw_picture(ax, pictures[i], f"{names[truth[i]]} (no. {i})", taken)
     shown = "" if len(surest) == len(missed) else f" · the {len(surest)} surest errors"
-    fig.suptitle(
-        f"{len(missed)} of {len(pictures)} pictures misclassified{shown}",
-        x=PAD * fig.dpi / fig.bbox.width,  # above the left edge of the first picture
-        ha="left",
-        **TITLE,
-    )
+    title = f"{len(missed)} of {len(pictures)} pictures misclassified{shown}"
+    fig.suptitle(title, x=PAD * fig.dpi / fig.bbox.width, ha="left", **TITLE)
     return axes
 
 
@@ -229,9 +227,8 @@ def _check_history(history: Mapping[str, Sequence[float]]) -> dict[str, np.ndarr
     return series
 
 
-def _check_pictures(X: Any) -> np.ndarray:
-    """Return *X* as pictures that matplotlib can show, ``(m, h, w, c)`` or ``(m, h, w)``."""
-    X = _host(X)
+def _check_pictures(X: np.ndarray) -> np.ndarray:
+    """Return *X* if it holds pictures that matplotlib can show."""
     if not X.size or not (X.ndim == 3 or (X.ndim == 4 and X.shape[3] in (1, 3, 4))):
         raise InputError(
             "X: expected pictures of shape (m, h, w) or (m, h, w, c) with c one of 1, 3, 4; got "
@@ -249,7 +246,8 @@ def _class_indices(y: Any, classes: Any, m: int) -> np.ndarray:
     """Return 0 or 1, the place in *classes*, for each of the *m* labels *y*."""
     y, classes = _host(y), np.asarray(classes)
     if classes.shape != (2,):
-        raise InputError(f"model: expected two classes in classes_; got {classes.tolist()}")
+        got = classes.tolist()
+        raise InputError(f"model: expected two classes in classes_; got {got}; train it first")
     if y.shape != (m,):
         raise InputError(f"y: expected one class for each row of X, shape ({m},); got {y.shape}")
     strangers = y[(y != classes[0]) & (y != classes[1])]
@@ -410,12 +408,3 @@ def _draw_picture(ax: Axes, picture: np.ndarray, above: str, below: str) -> None
     ax.set_xlabel(below, loc="left", fontsize=9, color=VERMILION, labelpad=4)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-
-
-def _all_right(fig: Figure | SubFigure | None, m: int) -> np.ndarray:
-    """Return one empty axes that says that none of *m* pictures is misclassified."""
-    ax = (fig or _new_figure(4.5, 1.5)).subplots()
-    ax.set_axis_off()
-    text = f"None of the {m} pictures is misclassified."
-    ax.text(0.5, 0.5, text, ha="center", va="center", **TITLE)
-    return np.array([ax])

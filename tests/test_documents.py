@@ -1,0 +1,88 @@
+"""The README's code blocks and the examples run, and say what they should."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import missing
+
+ROOT = Path(__file__).parent.parent
+PICTURES = ROOT.parent / "shared" / "data" / "pictures"
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+
+
+def test_the_readme_has_its_blocks():
+    assert len(BLOCKS) >= 5
+    assert BLOCKS[1] == BLOCKS[0].replace('"numpy"', '"cupy"')
+    assert len([line for line in BLOCKS[0].splitlines() if line]) <= 8
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_the_readmes_blocks_run(block):
+    if '"cupy"' in block and (reason := missing("cupy")):
+        pytest.skip(f"backend cupy: {reason}")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(block, "README.md", "exec"), {})
+    numbers = [float(n) for n in re.findall(r"\d+\.\d+(?:e-?\d+)?", said.getvalue())]
+    assert numbers
+    if "test accuracy" in block:
+        assert numbers[0] >= 0.98
+    if "largest relative difference" in block:
+        assert numbers[0] < 1e-6
+    if "cross_val_score" in block:
+        assert numbers[0] > 0.93
+
+
+def run_example(name, folder, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / name), *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_tested_here():
+    tested = Path(__file__).read_text("utf-8")
+    for path in (ROOT / "examples").glob("*.py"):
+        assert f'"{path.name}"' in tested
+        assert len(path.read_text("utf-8").splitlines()) <= 50, "an example fits one screen"
+
+
+def test_circles(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib, for the picture, is not installed")
+    said = run_example("circles.py", tmp_path)
+    assert float(re.search(r"test accuracy (\d\.\d+)", said)[1]) >= 0.98
+    assert (tmp_path / "circles.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_backends(tmp_path):
+    said = run_example("two_backends.py", tmp_path)
+    assert "numpy and numpy: loss curves differ by at most 0.0e+00" in said
+
+
+def test_textbook_and_engine(tmp_path):
+    said = run_example("textbook_and_engine.py", tmp_path)
+    assert float(re.search(r"finite differences agree to (\S+)", said)[1]) < 1e-6
+    assert float(re.search(r"the two runs differ by at most (\S+)", said)[1]) < 1e-9
+
+
+def test_cats(tmp_path):
+    files = [PICTURES / "train_catvnoncat.h5", PICTURES / "test_catvnoncat.h5"]
+    if not all(path.exists() for path in files):
+        pytest.skip("the cat / non-cat files are not beside the checkout")
+    pytest.importorskip("matplotlib", reason="matplotlib, for the picture, is not installed")
+    said = run_example("cats.py", tmp_path, *files)
+    accuracies = [float(a) for a in re.findall(r"accuracy (\d\.\d+)", said)]
+    assert accuracies[0] > 0.95  # logistic regression learns the training pictures by heart
+    assert accuracies[2] >= 0.98
+    assert accuracies[3] >= 0.78
+    assert (tmp_path / "misses.png").exists()

@@ -1,0 +1,357 @@
+"""What the command shows: facts, tables, errors, the progress of training, and pictures."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from rich import progress
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .checkpoint import write_file
+from .compare import Comparison
+from .data import Dataset, check_labels
+from .errors import InputError
+from .network import Network
+from .optimizers import Optimizer
+from .plots import decision_boundary, learning_curve, misclassified
+from .state import History
+from .training import Epoch, evaluate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_INTERVAL = 0.1  # seconds from one refresh of the bar to the next
+_SHARE = 20  # looking at the accuracy may take a 20th of the time
+_LINES = 10  # plain lines in a run, where there is no terminal
+
+
+def stdout(*, quiet: bool = False) -> Console:
+    """Return the console for results."""
+    return _console(stderr=False, quiet=quiet)
+
+
+def stderr(*, quiet: bool = False) -> Console:
+    """Return the console for progress and errors."""
+    return _console(stderr=True, quiet=quiet)
+
+
+def _console(*, stderr: bool, quiet: bool) -> Console:
+    """Return a console that takes text as it is; off a terminal it cuts nothing at its edge."""
+    console = Console(stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False)
+    if not console.file.isatty():
+        console.width = 1000
+    return console
+
+
+def show_facts(to: Console, facts: Iterable[tuple[str, str]]) -> None:
+    """Print one line a fact: what it is about, and what there is to say."""
+    for name, text in facts:
+        to.print(Text.assemble((f"{name:<13}", "cyan"), text), soft_wrap=True)
+
+
+def show_table(to: Console, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table after an empty line: its first column to the left, the others to the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="cyan")
+    for k, header in enumerate(headers):
+        table.add_column(header, justify="right" if k else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    to.print()
+    to.print(table)
+
+
+def fail(message: object) -> None:
+    """Print an error to stderr."""
+    text = Text.assemble(("xpnet: error: ", "bold red"), str(message))
+    stderr().print(text, soft_wrap=True)
+
+
+# --- while it trains ------------------------------------------------------------------------------
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """Ctrl-C asked training to stop."""
+
+
+class Progress:
+    """How training goes: a bar on a terminal, some ten plain lines elsewhere.
+
+    It is a context, and a callback of `train` in it.  There the first Ctrl-C ends training after
+    its epoch, which sets `stopped`; a second one interrupts at once.
+
+    Parameters
+    ----------
+    to : Console
+    epochs : int
+    accuracy : callable
+        Returns the training accuracy; called when that is to be shown for want of test data.
+    """
+
+    def __init__(self, to: Console, epochs: int, accuracy: Callable[[], float]) -> None:
+        self.to, self.epochs, self.accuracy = to, epochs, accuracy
+        self.stopped = False
+        self.live = to.file.isatty() and not to.is_dumb_terminal
+        self.bar = progress.Progress(
+            progress.TextColumn("epoch {task.completed:,.0f}/{task.total:,.0f}"),
+            progress.BarColumn(24),
+            progress.TextColumn("{task.fields[numbers]}"),
+            progress.TimeRemainingColumn(compact=True),
+            progress.TextColumn("left"),
+            console=to,
+            refresh_per_second=1 / _INTERVAL,
+            disable=to.quiet or not self.live,
+        )
+
+    def __enter__(self) -> Self:
+        self.task = self.bar.add_task("", total=self.epochs, numbers="")
+        self.start = self.next = time.perf_counter()
+        self.bar.start()
+        self.handler = signal.signal(signal.SIGINT, self._stop)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        signal.signal(signal.SIGINT, self.handler)
+        self.bar.stop()
+        return kind is Stopped
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Show *epoch* if it is time, and raise `Stopped` if that was asked for."""
+        if not self.to.quiet and self._due(epoch.number):
+            self._show(epoch.number, epoch.history)
+        if self.stopped:
+            raise Stopped
+
+    def _stop(self, *_: object) -> None:
+        self.stopped = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Not by print: the signal may have come in the middle of one.
+        os.write(2, b"\nstopping after this epoch; Ctrl-C again stops at once and saves nothing\n")
+
+    def _due(self, number: int) -> bool:
+        if number == self.epochs or self.live:
+            return number == self.epochs or time.perf_counter() >= self.next
+        return number % math.ceil(self.epochs / _LINES) == 0
+
+    def _show(self, number: int, history: History) -> None:
+        now = time.perf_counter()
+        speed = number / max(now - self.start, 1e-9)
+        if "val_accuracy" in history:
+            accuracy = f"test accuracy {percent(history['val_accuracy'][-1])}"
+        else:
+            accuracy = f"accuracy {percent(self.accuracy())}"
+        numbers = f"loss {history['loss'][-1]:.4f}  {accuracy}  {_rate(speed)}"
+        if self.live:
+            self.bar.update(self.task, completed=number, numbers=numbers)
+        else:
+            place = f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}"
+            self.to.print(f"{place}  {numbers}  {(self.epochs - number) / speed:,.0f} s left")
+        end = time.perf_counter()
+        self.next = end + max(_INTERVAL, _SHARE * (end - now))
+
+
+def _rate(speed: float) -> str:
+    """Return *speed*, in epochs a second, in words."""
+    if speed >= 10:
+        return f"{speed:,.0f} epochs/s"
+    return f"{speed:.1f} epochs/s" if speed >= 1 else f"{1 / speed:.1f} s/epoch"
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+def percent(fraction: float) -> str:
+    """Return *fraction* in percent, rounded down: 100.0 % only where nothing is missing."""
+    return f"{math.floor(1000 * fraction + 1e-9) / 10:.1f} %"
+
+
+def count(n: int, what: str) -> str:
+    """Return *n* and its noun *what*, in the plural unless there is one."""
+    return f"{n:,} {what}" + "s" * (n != 1)
+
+
+def label_text(label: Any) -> str:
+    """Return a label as text."""
+    return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
+
+
+def describe_data(rows: Dataset, pair: Any) -> str:
+    """Say what *rows* are and how many there are of each class."""
+    m, shape = len(rows), rows.picture_shape
+    if shape is None:
+        kind = f"{count(m, 'row')} of {count(rows.X.shape[1], 'feature')}"
+    else:
+        kind = f"{count(m, 'picture')} {'×'.join(map(str, shape))}"
+    targets, _ = check_labels(rows.y, pair, both=False)
+    counts = zip(np.bincount(targets, minlength=2), pair, strict=True)
+    classes = ", ".join(f"{n:,} {label_text(label)}" for n, label in counts)
+    return f"{rows.name} · {kind} · {classes}"
+
+
+def describe_network(net: Network) -> str:
+    """Say how *net* is built."""
+    sizes = "-".join(map(str, net.layer_sizes))
+    kind = "/".join(dict.fromkeys(net.activations)) or "logistic regression"
+    parameters = sum(int(array.size) for array in net.parameters.values())
+    return f"{sizes} · {kind} · {net.dtype} · {count(parameters, 'parameter')}"
+
+
+def describe_plan(
+    net: Network,
+    optimizer: Optimizer,
+    rows: Dataset,
+    tests: Dataset | None,
+    options: dict[str, Any],
+) -> list[tuple[str, str]]:
+    """Say what is about to be done."""
+    _, pair = check_labels(rows.y, rows.classes)
+    facts = [("data", describe_data(rows, pair))]
+    if tests is not None:
+        facts.append(("test", describe_data(tests, pair)))
+    if rows.picture_shape is None and max(float(rows.X.max()), -float(rows.X.min())) > 100:
+        facts.append(("note", "features beyond ±100: scaled to about unit size they train better"))
+    size = options["batch_size"]
+    plan = [
+        f"{optimizer.name} · {optimizer.schedule} rate {optimizer.learning_rate:g}",
+        "full batch" if size is None or size >= len(rows) else f"batches of {size:,}",
+        count(options["epochs"], "epoch"),
+        f"seed {options['seed']}",
+    ]
+    return [
+        *facts,
+        ("network", f"{describe_network(net)} · {options['init']}"),
+        ("backend", f"{net.backend.name} · {net.backend.device_name}"),
+        ("optimizer", " · ".join(plan)),
+    ]
+
+
+def describe_result(net: Network, rows: Dataset, seconds: float) -> str:
+    """Say what training reached."""
+    loss, accuracy = evaluate(net, rows.X, rows.y)
+    history = history_of(net)
+    reached = [
+        f"{count(len(history['loss']), 'epoch')} in {seconds:.1f} s",
+        f"loss {loss:.4f}",
+        f"training accuracy {percent(accuracy)}",
+    ]
+    if "val_accuracy" in history:
+        reached.append(f"test accuracy {percent(history['val_accuracy'][-1])}")
+    return " · ".join(reached)
+
+
+def history_of(net: Network) -> History:
+    """Return the history of a network that has been trained."""
+    assert net.training is not None
+    return net.training.history
+
+
+def next_steps(pictures: bool, model: str, data: str | None, test: str | None) -> list[str]:
+    """Return what to type after a model has been trained."""
+    source = [path for path in (test or data,) if path is not None]
+    commands = [
+        ["evaluate", model, *source],
+        ["predict", model, *(["PICTURE.png"] if pictures else source)],
+        ["compare", *([] if data is None else [data])],
+    ]
+    return [shlex.join(["xpnet", *words]) for words in commands]
+
+
+def show_confusion(to: Console, pair: Any, truth: np.ndarray, taken: np.ndarray) -> None:
+    """Print how many of each class were taken for which, both given as 0 and 1."""
+    names = [label_text(label) for label in pair]
+    cells = np.bincount(2 * truth + taken, minlength=4).reshape(2, 2).tolist()
+    rows = [[name, *map(str, row)] for name, row in zip(names, cells, strict=True)]
+    show_table(to, ["", *(f"taken for {name}" for name in names)], rows)
+
+
+def show_comparison(to: Console, comparison: Comparison) -> None:
+    """Print what `compare_backends` found."""
+    runs, first = comparison.runs, comparison.runs[0].seconds_per_epoch
+    rows = [
+        [
+            run.name,
+            f"{run.gradient_difference:.1e}" if k else "reference",
+            f"{1e3 * run.seconds_per_epoch:.3f}",
+            f"{first / run.seconds_per_epoch:.1f}×",
+        ]
+        for k, run in enumerate(runs)
+    ]
+    show_table(to, ["", "gradient difference", "ms/epoch", "speed"], rows)
+    epochs = len(runs[0].losses)
+    marks = sorted({round(1 + k * (epochs - 1) / 5) for k in range(6)})
+    rows = [[f"{mark:,}", *(f"{run.losses[mark - 1]:.8f}" for run in runs)] for mark in marks]
+    show_table(to, ["loss at epoch", *(run.name for run in runs)], rows)
+    if comparison.unavailable:
+        to.print()
+        show_facts(to, [(f"no {name}", why) for name, why in comparison.unavailable.items()])
+
+
+# --- in pictures ----------------------------------------------------------------------------------
+
+
+def check_picture(path: str | None, default: str) -> str | None:
+    """Return where to draw: *path*, or the *default*, or None if matplotlib is then missing.
+
+    Raises
+    ------
+    InputError
+        If *path* was asked for without matplotlib, or matplotlib does not know its ending.
+    """
+    if util.find_spec("matplotlib") is None:
+        if path is None:
+            return None
+        raise InputError(f"{path}: drawing it needs matplotlib; run: pip install 'xpnet[plot]'")
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    path = default if path is None else path
+    known = FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in known:
+        raise InputError(f"{path}: expected a picture's ending, one of {', '.join(sorted(known))}")
+    return path
+
+
+def draw_run(net: Network, rows: Dataset, path: str) -> None:
+    """Draw the learning curve, and beside it the boundary on 2-D *rows* or the missed pictures."""
+    from matplotlib.figure import Figure
+
+    pictures = rows.picture_shape is not None
+    beside = pictures or rows.X.shape[1] == 2
+    fig = Figure(figsize=(13.0 if beside else 6.5, 5.0), layout="constrained")
+    left, *right = fig.subfigures(1, 1 + beside, squeeze=False)[0]
+    learning_curve(history_of(net), left.subplots())
+    if pictures:  # as fractions: the engine takes flat uint8 rows for plain numbers
+        misclassified(net, rows.X.astype(np.float32) / 255, rows.y, fig=right[0])
+    elif beside:
+        decision_boundary(net, rows.X, rows.y, right[0].subplots())
+    _write(fig, path)
+
+
+def draw_comparison(comparison: Comparison, path: str) -> None:
+    """Draw the losses of all runs."""
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(6.5, 5.0), layout="constrained")
+    ax, runs = fig.subplots(), comparison.runs
+    for k, run in enumerate(runs):  # thin over thick, so that equal curves all show
+        epochs = range(1, len(run.losses) + 1)
+        ax.plot(epochs, run.losses, label=run.name, linewidth=2.5 * (len(runs) - k))
+    ax.set(xlabel="epoch", ylabel="loss")
+    ax.legend(frameon=False)
+    _write(fig, path)
+
+
+def _write(fig: Figure, path: str) -> None:
+    image = io.BytesIO()
+    fig.savefig(image, format=Path(path).suffix[1:].lower(), dpi=120)
+    write_file(path, image.getvalue())
