@@ -1,6 +1,6 @@
 """Two circles: train a small network, and draw where it decides.
 
-    python examples/circles.py [picture.png]
+python examples/circles.py [picture.png]
 """
 
 import sys

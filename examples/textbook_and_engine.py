@@ -1,6 +1,6 @@
 """The course's functions next to the engine: the same gradients, the same training run.
 
-    python examples/textbook_and_engine.py
+python examples/textbook_and_engine.py
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """The same script on two backends: the same numbers, as far as rounding goes.
 
-    python examples/two_backends.py
+python examples/two_backends.py
 """
 
 import numpy as np

@@ -30,6 +30,7 @@ FLOORS = [  # each imports only from those above it
     "plots",
     "console",
     "cli",
+    "__main__",
 ]
 PURE = {"formulas", "layout", "textbook", "schedules", "optimizers", "state", "network"}
 FILES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")

@@ -532,6 +532,16 @@ def test_rows_are_gathered(backend):
     np.testing.assert_array_equal(backend.to_host(out), rows()[[3, 0, 0]])
 
 
+def test_gathering_allocates_nothing_on_numpy():
+    backend, source, order = get_backend("numpy"), np.ones((300, 100)), np.arange(299, -1, -1)
+    out = np.zeros((300, 100))
+    tracemalloc.start()
+    backend.gather(source, order, out)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < out.nbytes / 10
+
+
 def test_the_namespace_of_arrays(double, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", double.xp)
     X = double.asarray(rows())
@@ -649,6 +659,16 @@ def test_the_steady_state_allocates_nothing_on_numpy(name, dtype):
     assert peak < buffer + 4096 < TILE * np.dtype(dtype).itemsize
 
 
+def test_scratch_is_of_a_tiles_size_however_large_the_arrays():
+    routine = get_backend("numpy").compile(FORMULAS["logistic"])
+    call = [*arguments(FORMULAS["logistic"], (1, 40 * TILE), "float32").values()]
+    tracemalloc.start()
+    routine(*call)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert TILE * 4 < peak < 6 * TILE * 4
+
+
 @pytest.mark.parametrize("shape", [(5,), (TILE + 2,), (3, 4)])
 def test_results_do_not_disturb_one_another(backend, shape):
     """Every result comes from the old values, in whatever order and place it is written."""
@@ -665,7 +685,10 @@ def test_results_do_not_disturb_one_another(backend, shape):
         product = a * b
         return product + a, xp.where(product > a, b, a - rate)
 
-    for function in (swap, shift, crossed):
+    def chosen(xp, a, b, rate: float):
+        return xp.where(a > 0.0, b, 1.0), xp.where(a <= b, 0.0, a)
+
+    for function in (swap, shift, crossed, chosen):
         formula = Formula(function, ("a", "b"))
         check_compiled(
             backend.compile(formula), backend, formula, arguments(formula, shape, "float64")

@@ -176,7 +176,13 @@ def test_parameters_are_live_views(backend):
 
 
 @pytest.mark.parametrize(
-    "copied", [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net)), lambda net: net.to("numpy")]
+    "copied",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda net: pickle.loads(pickle.dumps(net)),
+        lambda net: net.to("numpy"),
+    ],
 )
 def test_copies_have_views_of_their_own(copied, rng):
     net = Network([3, 4, 1], backend="numpy", random_state=0)
@@ -269,6 +275,9 @@ def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
         ({"layer_sizes": 3}, "layer_sizes: expected integers"),
         ({"activation": "rleu"}, "activation: expected one of leaky_relu, linear, relu, .* 'rleu'"),
         ({"activation": ["relu", "tanh"]}, "one for each of the 1 hidden layers; got 2"),
+        ({"activation": None}, "activation: expected one of .* got None"),
+        ({"activation": [["relu"]]}, r"activation: expected one of .* got \['relu'\]"),
+        ({"init": 3}, "init: expected one of he, random, xavier; got 3"),
         ({"init": "hee"}, "init: expected one of he, random, xavier; got 'hee'"),
         ({"dtype": "float16"}, "dtype: expected one of float32, float64; got 'float16'"),
         ({"backend": "cuda"}, "backend: expected one of auto, cupy, cupy:N, numpy; got 'cuda'"),
@@ -289,6 +298,7 @@ def test_wrong_arguments_are_named(arguments, words):
         (np.ones((0, 3)), r"got shape \(0, 3\)"),
         (np.ones((5, 3), complex), "expected numbers; got dtype complex128"),
         (np.array([["a", "b", "c"]]), "expected numbers; got dtype <U1"),
+        (np.ma.masked_array(np.ones((5, 3)), mask=False), "got a masked one; drop or fill it"),
         (np.array([[1, None, 2]]), "expected numbers; got dtype object"),
     ],
 )

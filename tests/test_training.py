@@ -74,7 +74,9 @@ def test_optimizers_are_pytorchs(backend, name, rng):
     torch = pytest.importorskip("torch", reason="PyTorch, the judge, is not installed")
     X, y = problem(rng)
     net = network(backend, (4, 1))
-    W, b = (torch.tensor(backend.to_host(net.parameters[k]), requires_grad=True) for k in ("W1", "b1"))
+    W, b = (
+        torch.tensor(backend.to_host(net.parameters[k]), requires_grad=True) for k in ("W1", "b1")
+    )
     judge = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[name]([W, b], lr=0.05)
     train(net, X, y, optimizer=get_optimizer(name, learning_rate=0.05), epochs=7)
     for _ in range(7):
@@ -201,9 +203,7 @@ def epoch_counts(double, depth, batches, batch_size, optimizer, shuffle=True):
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_a_step_is_six_launches_a_layer_and_nothing_else(double, depth, optimizer, shuffle):
-    few, many = (
-        epoch_counts(double, depth, batches, 5, optimizer, shuffle) for batches in (3, 8)
-    )
+    few, many = (epoch_counts(double, depth, batches, 5, optimizer, shuffle) for batches in (3, 8))
     steps = many - few  # of five steps: what an epoch costs once is gone
     gathers = 2 if shuffle else 0
     assert steps.launches == 5 * (6 * depth + gathers)
@@ -253,7 +253,9 @@ def test_a_step_on_numpy_allocates_nothing(rng):
 
     tracemalloc.start()
     try:
-        train(net, X.astype("float32"), y, optimizer="adam", epochs=4, batch_size=512, callback=watch)
+        train(
+            net, X.astype("float32"), y, optimizer="adam", epochs=4, batch_size=512, callback=watch
+        )
     finally:
         tracemalloc.stop()
     order = 2 * 8 * 4096  # the epoch's permutation, drawn on the host
@@ -270,6 +272,7 @@ def test_a_step_on_numpy_allocates_nothing(rng):
         ({"epochs": 1.5}, "epochs: expected an integer above 0; got 1.5"),
         ({"batch_size": 0}, "batch_size: expected an integer above 0; got 0"),
         ({"batch_size": "full"}, "batch_size: expected an integer above 0; got 'full'"),
+        ({"optimizer": ["adam"]}, r"optimizer: expected one of adam, sgd; got \['adam'\]"),
         ({"optimizer": "adm"}, "optimizer: expected one of adam, sgd; got 'adm'"),
         ({"X": np.ones((30, 3))}, r"X: expected rows of 4 features.*got shape \(30, 3\)"),
         ({"X": np.ones((29, 4))}, "got 29 rows and 30 labels"),
@@ -334,7 +337,9 @@ def test_divergence_keeps_the_last_good_parameters(backend, batch_size, dtype, r
     X, y = problem(rng)
     net = network(backend, dtype=dtype, activation="linear")
     seen = []
-    with pytest.raises(TrainingDiverged, match=r"epoch \d+: expected finite .* learning rate below"):
+    with pytest.raises(
+        TrainingDiverged, match=r"epoch \d+: expected finite .* learning rate below"
+    ):
         train(
             net, 1e6 * X, y, optimizer=SGD(1e20), epochs=60, batch_size=batch_size,
             callback=lambda _: seen.append(backend.to_host(net.theta).copy()),

@@ -239,11 +239,13 @@ def _on_host(array: Any) -> np.ndarray:
     """*array*, of any library or none, as a NumPy array of numbers; copied only if it must be."""
     array = _from_dlpack_on_host(array)
     try:
-        return _numbers(np.asarray(array))
-    except InputError:
-        raise
+        host = np.asarray(array)
     except (TypeError, ValueError) as error:  # lists of unequal lengths
         raise InputError(f"array: expected numbers in rows of one length; got {error}") from error
+    if np.ma.isMaskedArray(array):
+        raise InputError("array: expected a plain array; got a masked one; drop or fill it")
+    _numbers(host)
+    return host
 
 
 def _numbers(array: Array) -> Array:

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Backend, get_backend
-from .errors import DataError, InputError, ModelFileError, OutputError
+from .errors import DataError, ModelFileError, OutputError
 from .hdf5 import open_file, read_dataset
 from .layout import Layout
 from .network import Network, named
@@ -306,16 +306,16 @@ def _flat(net: Network, arrays: dict[str, np.ndarray]) -> Any:
 
 def _classes(kind: str, values: list[Any]) -> np.ndarray:
     """Return the two labels as they were; text came as text, bytes as Latin-1."""
-    types: dict[str, type] = {
-        "b": bool,
-        "i": int,
-        "u": int,
-        "f": float,
-        "U": str,
-        "S": str,
-        "T": str,
+    types: dict[str, tuple[type, str]] = {  # of the value in JSON, and of the array
+        "b": (bool, "?"),
+        "i": (int, "i8"),
+        "u": (int, "u8"),
+        "f": (float, "f8"),
+        "U": (str, "U"),
+        "S": (str, "S"),
+        "T": (str, "U"),
     }
-    if len(values) != 2 or not all(isinstance(value, types[kind]) for value in values):
+    came, dtype = types[kind]
+    if len(values) != 2 or not all(isinstance(value, came) for value in values):
         raise DataError(f"classes: expected two of kind {kind!r}; got {values!r}")
-    pair = np.array([value.encode("latin-1") if kind == "S" else value for value in values])
-    return pair.astype("u8") if kind == "u" else pair
+    return np.array([v.encode("latin-1") if kind == "S" else v for v in values], dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,13 @@ from .optimizers import Optimizer, get_optimizer
 from .training import Epoch, train
 
 __all__ = ["BinaryClassifier"]
+
+_OWN_NAMES = {
+    "optimizer": "solver",
+    "epochs": "max_iter",
+    "learning_rate": "learning_rate_init",
+    "schedule": "learning_rate",
+}
 
 
 class BinaryClassifier(ClassifierMixin, BaseEstimator):
@@ -122,7 +131,7 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
             On the host, or on the device of the backend; C-ordered float rows of ``dtype`` are
             not copied.
         y : array-like of shape (n_samples,)
-            Two labels of any kind.
+            Two labels: booleans, whole numbers or text; scikit-learn refuses bytes and fractions.
 
         Returns
         -------
@@ -136,6 +145,10 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
             If the loss became non-finite.
         """
         X, y = self._validated(X, y)
+        with _own_names():
+            return self._fit(X, y)
+
+    def _fit(self, X: Any, y: Any) -> BinaryClassifier:
         rng = check_random_state(self.random_state)
         net = Network(
             (X.shape[1], *self._hidden_sizes(), 1),
@@ -193,7 +206,10 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
 
     def _hidden_sizes(self) -> tuple[Any, ...]:
         sizes = self.hidden_layer_sizes
-        return tuple(sizes) if np.iterable(sizes) else (sizes,)
+        hidden = tuple(sizes) if np.iterable(sizes) else (sizes,)
+        if not all(isinstance(n, (int, np.integer)) and n > 0 for n in hidden):
+            raise InputError(f"hidden_layer_sizes: expected positive integers; got {sizes!r}")
+        return hidden
 
     def _batch_size(self, n_samples: int) -> Any:
         return min(200, n_samples) if self.batch_size == "auto" else self.batch_size
@@ -220,6 +236,18 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
 
     def _rows(self, X: Any) -> Any:
         return validate_data(self, X, reset=False) if is_on_host(X) else X
+
+
+@contextlib.contextmanager
+def _own_names() -> Iterator[None]:
+    """Let errors call the parameters what scikit-learn does, and not what `Network` does."""
+    try:
+        yield
+    except InputError as error:
+        name, colon, rest = str(error).partition(":")
+        if name not in _OWN_NAMES:
+            raise
+        raise InputError(f"{_OWN_NAMES[name]}{colon}{rest}") from error
 
 
 def _print_loss(epoch: Epoch) -> None:

@@ -125,12 +125,12 @@ def _usage() -> Iterator[None]:
 @_choice("--activation", ACTIVATIONS, "leaky_relu", "Of the hidden layers.")
 @_choice("--init", INITIALIZERS, "xavier", "How the first weights are drawn.")
 @_choice("--optimizer", OPTIMIZERS, "adam", "The rule of an update.")
-@_choice("--schedule", SCHEDULES, "constant", "How the learning rate moves.")
+@_choice("--schedule", SCHEDULES, "cosine", "How the learning rate moves.")
 @click.option("--learning-rate", type=float, show_default=_rates, help="Of the first update.")
 @click.option(
     "--batch-size",
     metavar="N|full",
-    default="64",
+    default="32",
     callback=_batch_size,
     help="Rows in an update.",
 )
@@ -165,7 +165,7 @@ def _train(
     try:
         stopped = _fit(net, optimizer, rows, tests, options, quiet)
     except TrainingDiverged:
-        if console.history_of(net):
+        if console.history_of(net).get("loss"):
             save_model(net, output)
             console.show_facts(out, [("wrote", f"{output}, the last good parameters")])
         raise
@@ -173,13 +173,9 @@ def _train(
     save_model(net, output)
     if picture is not None:
         console.draw_run(net, tests or rows, picture)
-    steps = console.next_steps(net.picture_shape is not None, output, data, test)
-    facts = [
-        ("stopped" if stopped else "reached", console.describe_result(net, rows, seconds)),
-        ("wrote", ", ".join(filter(None, [output, picture]))),
-        *(("" if k else "next", step) for k, step in enumerate(steps)),
-    ]
-    console.show_facts(out, facts)
+    console.show_result(out, net, rows, seconds, stopped)
+    console.show_facts(out, [("wrote", ", ".join(filter(None, [output, picture])))])
+    console.show_next_steps(out, net, output, data, test)
     if stopped:
         raise click.exceptions.Exit(130)
 
@@ -265,7 +261,9 @@ def _predict(model: str, inputs: tuple[str, ...], backend: str) -> None:
     """
     net = _open(model, backend)
     for name, X in [(name, _read_input(net, name)) for name in inputs or [None]]:
-        labels, probabilities = net.predict(X), net.predict_proba(X).max(axis=1)
+        labels = net.predict(X)
+        second = (labels == net.classes_[1]).astype(int)
+        probabilities = net.predict_proba(X)[np.arange(len(labels)), second]
         if name is not None and not _is_data(name):
             named = console.label_text(labels[0])
             click.echo(f"{name}: {named}, probability {probabilities[0]:.4f}")
@@ -371,7 +369,9 @@ def _load(path: str | None, part: Literal["train", "test"]) -> Dataset:
         return load(None, part)
     with open_file(path) as file:
         has_part = holds(file, f"{part}_set_x")
-    return load(path, part if has_part else None)
+    rows = load(path, part if has_part else None)
+    check_finite(rows.X, f"{path}: X")
+    return rows
 
 
 def _width(rows: Dataset) -> int:

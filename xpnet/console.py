@@ -107,8 +107,6 @@ class Progress:
             progress.TextColumn("epoch {task.completed:,.0f}/{task.total:,.0f}"),
             progress.BarColumn(24),
             progress.TextColumn("{task.fields[numbers]}"),
-            progress.TimeRemainingColumn(compact=True),
-            progress.TextColumn("left"),
             console=to,
             refresh_per_second=1 / _INTERVAL,
             disable=to.quiet or not self.live,
@@ -151,12 +149,13 @@ class Progress:
             accuracy = f"test accuracy {percent(history['val_accuracy'][-1])}"
         else:
             accuracy = f"accuracy {percent(self.accuracy())}"
-        numbers = f"loss {history['loss'][-1]:.4f}  {accuracy}  {_rate(speed)}"
+        left = _duration((self.epochs - number) / speed)
+        numbers = f"loss {history['loss'][-1]:.4f}  {accuracy}  {_rate(speed)}  {left} left"
         if self.live:
             self.bar.update(self.task, completed=number, numbers=numbers)
         else:
             place = f"epoch {number:>{len(str(self.epochs))}}/{self.epochs}"
-            self.to.print(f"{place}  {numbers}  {(self.epochs - number) / speed:,.0f} s left")
+            self.to.print(f"{place}  {numbers}")
         end = time.perf_counter()
         self.next = end + max(_INTERVAL, _SHARE * (end - now))
 
@@ -166,6 +165,13 @@ def _rate(speed: float) -> str:
     if speed >= 10:
         return f"{speed:,.0f} epochs/s"
     return f"{speed:.1f} epochs/s" if speed >= 1 else f"{1 / speed:.1f} s/epoch"
+
+
+def _duration(seconds: float) -> str:
+    """Return *seconds* as on a clock."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 # --- in words -------------------------------------------------------------------------------------
@@ -195,7 +201,7 @@ def describe_data(rows: Dataset, pair: Any) -> str:
         kind = f"{count(m, 'picture')} {'×'.join(map(str, shape))}"
     targets, _ = check_labels(rows.y, pair, both=False)
     counts = zip(np.bincount(targets, minlength=2), pair, strict=True)
-    classes = ", ".join(f"{n:,} {label_text(label)}" for n, label in counts)
+    classes = ", ".join(f"{label_text(label)}: {n:,}" for n, label in counts)
     return f"{rows.name} · {kind} · {classes}"
 
 
@@ -236,18 +242,15 @@ def describe_plan(
     ]
 
 
-def describe_result(net: Network, rows: Dataset, seconds: float) -> str:
-    """Say what training reached."""
+def show_result(to: Console, net: Network, rows: Dataset, seconds: float, stopped: bool) -> None:
+    """Print how long training went on, and what it reached."""
     loss, accuracy = evaluate(net, rows.X, rows.y)
     history = history_of(net)
-    reached = [
-        f"{count(len(history['loss']), 'epoch')} in {seconds:.1f} s",
-        f"loss {loss:.4f}",
-        f"training accuracy {percent(accuracy)}",
-    ]
+    reached = f"training accuracy {percent(accuracy)} · loss {loss:.4f}"
     if "val_accuracy" in history:
-        reached.append(f"test accuracy {percent(history['val_accuracy'][-1])}")
-    return " · ".join(reached)
+        reached = f"test accuracy {percent(history['val_accuracy'][-1])} · {reached}"
+    took = f"{count(len(history['loss']), 'epoch')} in {seconds:.2f} s"
+    show_facts(to, [("stopped" if stopped else "trained", took), ("reached", reached)])
 
 
 def history_of(net: Network) -> History:
@@ -256,15 +259,18 @@ def history_of(net: Network) -> History:
     return net.training.history
 
 
-def next_steps(pictures: bool, model: str, data: str | None, test: str | None) -> list[str]:
-    """Return what to type after a model has been trained."""
+def show_next_steps(
+    to: Console, net: Network, model: str, data: str | None, test: str | None
+) -> None:
+    """Print what to type now that *model* is written."""
     source = [path for path in (test or data,) if path is not None]
     commands = [
         ["evaluate", model, *source],
-        ["predict", model, *(["PICTURE.png"] if pictures else source)],
+        ["predict", model, *(source if net.picture_shape is None else ["PICTURE.png"])],
         ["compare", *([] if data is None else [data])],
     ]
-    return [shlex.join(["xpnet", *words]) for words in commands]
+    lines = [shlex.join(["xpnet", *words]) for words in commands]
+    show_facts(to, [("" if k else "next", line) for k, line in enumerate(lines)])
 
 
 def show_confusion(to: Console, pair: Any, truth: np.ndarray, taken: np.ndarray) -> None:
@@ -330,8 +336,8 @@ def draw_run(net: Network, rows: Dataset, path: str) -> None:
     fig = Figure(figsize=(13.0 if beside else 6.5, 5.0), layout="constrained")
     left, *right = fig.subfigures(1, 1 + beside, squeeze=False)[0]
     learning_curve(history_of(net), left.subplots())
-    if pictures:  # as fractions: the engine takes flat uint8 rows for plain numbers
-        misclassified(net, rows.X.astype(np.float32) / 255, rows.y, fig=right[0])
+    if pictures:
+        misclassified(net, rows.X, rows.y, columns=3, limit=6, fig=right[0])
     elif beside:
         decision_boundary(net, rows.X, rows.y, right[0].subplots())
     _write(fig, path)
@@ -347,6 +353,7 @@ def draw_comparison(comparison: Comparison, path: str) -> None:
         epochs = range(1, len(run.losses) + 1)
         ax.plot(epochs, run.losses, label=run.name, linewidth=2.5 * (len(runs) - k))
     ax.set(xlabel="epoch", ylabel="loss")
+    ax.locator_params(axis="x", integer=True)
     ax.legend(frameon=False)
     _write(fig, path)
 

@@ -129,7 +129,7 @@ def _names(file: h5py.File, split: Split | None, X: str | None, y: str | None) -
             return X, y
         raise InputError("expected both X= and y= as names, without split, or neither of them")
     if split not in _LAYOUTS:
-        raise unknown("split", split, _LAYOUTS)
+        raise unknown("split", split, map(str, _LAYOUTS))
     layouts = list(_LAYOUTS.values()) if split is None else [_LAYOUTS[split]]
     for names in layouts:
         if all(holds(file, name) for name in names):
@@ -263,7 +263,7 @@ def split(
 
 def _circles_part(part: Split | None) -> Dataset:
     if part not in _LAYOUTS:
-        raise unknown("split", part, _LAYOUTS)
+        raise unknown("split", part, map(str, _LAYOUTS))
     return split(circles())[part == "test"]
 
 
@@ -334,7 +334,9 @@ def check_labels(
     if classes is not None and (pair.shape != (2,) or pair[0] == pair[1]):
         raise InputError(f"classes: expected two different labels; got {classes!r}")
     if len(found) == 1 and (both or classes is None):
-        raise InputError(f"y: expected two classes; got one class only: {came}; add some of the other")
+        raise InputError(
+            f"y: expected two classes; got one class only: {came}; add some of the other"
+        )
     positive = y == pair[1]
     if len(pair) > 2 or not np.all(positive | (y == pair[0])):
         known = "two classes" if classes is None else f"only labels of {pair.tolist()}"

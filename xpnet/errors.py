@@ -14,6 +14,12 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
 __all__ = [
     "BackendUnavailable",
     "DataError",
@@ -58,7 +64,23 @@ class GradientMismatch(XpnetError, AssertionError):  # noqa: N818
     """An analytic gradient differs from its finite difference."""
 
 
-def unknown(what: str, name: object, known: object) -> InputError:
-    """Return the error for a *name* that no table of *known* names holds."""
-    names = ", ".join(sorted(map(str, known)))  # type: ignore[call-overload]
-    return InputError(f"{what}: expected one of {names}; got {name!r}")
+def positive(name: str, value: Any) -> int:
+    """Return *value* if it is an integer above 0, else raise the error for the argument *name*."""
+    try:
+        if operator.index(value) > 0:
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise InputError(f"{name}: expected an integer above 0; got {value!r}")
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
+    """Return the error for a *name* that is not among the *known* ones."""
+    return InputError(f"{what}: expected one of {', '.join(sorted(known))}; got {name!r}")
+
+
+def known(what: str, name: Any, table: Mapping[str, T]) -> T:
+    """Return the row of *table* that has this *name*, else raise the error for *what* it names."""
+    if not isinstance(name, str) or name not in table:
+        raise unknown(what, name, table)
+    return table[name]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .errors import InputError, unknown
+from .errors import InputError, known
 
 __all__ = ["INITIALIZERS", "RandomState", "check_random_state", "draw_seed", "initialize"]
 
@@ -60,11 +60,10 @@ def initialize(
     InputError
         If *init* is not in `INITIALIZERS`, or *random_state* is not one.
     """
-    if init not in INITIALIZERS:
-        raise unknown("init", init, INITIALIZERS)
+    deviation = known("init", init, INITIALIZERS)
     rng = check_random_state(random_state)
     return [
-        rng.standard_normal((n_out, n_in)) * INITIALIZERS[init](n_in)
+        rng.standard_normal((n_out, n_in)) * deviation(n_in)
         for n_in, n_out in itertools.pairwise(layer_sizes)
     ]
 

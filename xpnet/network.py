@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from .backend import Backend, get_backend
-from .errors import InputError, unknown
+from .errors import InputError, known, unknown
 from .formulas import ACTIVATIONS, Array, logistic, sigmoid
 from .initializers import RandomState, initialize
 from .layout import Layout, size
@@ -29,9 +29,7 @@ _CHUNK = 2**22  #: elements of workspace that a prediction takes at a time
 class _Layer:
     """One layer over m columns, its two directions side by side."""
 
-    def __init__(
-        self, net: Network, l: int, A: Array, dA_prev: Array | None, ones: Array
-    ) -> None:
+    def __init__(self, net: Network, l: int, A: Array, dA_prev: Array | None, ones: Array) -> None:
         self.xp, self.ones = net.backend.xp, ones
         self.W, self.b = net.layers[l - 1]
         self.dW, self.db = net.gradient_layers[l - 1]
@@ -166,7 +164,7 @@ class Network:
         self.activations = _activations(activation, len(self.layer_sizes) - 2)
         self.dtype = _dtype(dtype)
         self.backend = get_backend(backend)
-        if isinstance(init, str):
+        if not isinstance(init, Mapping):
             weights = initialize(self.layer_sizes, init, random_state)
             init = {f"W{l}": W for l, W in enumerate(weights, start=1)}
         self.classes_: Any = None
@@ -369,10 +367,10 @@ def _integers(layer_sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def _activations(activation: str | Sequence[str], n_hidden: int) -> tuple[str, ...]:
-    names = (activation,) * n_hidden if isinstance(activation, str) else tuple(activation)
-    for name in (activation,) if isinstance(activation, str) else names:
-        if name not in ACTIVATIONS:
-            raise unknown("activation", name, ACTIVATIONS)
+    one = isinstance(activation, str) or not isinstance(activation, Iterable)
+    for name in [activation] if one else activation:
+        known("activation", name, ACTIVATIONS)
+    names = (str(activation),) * n_hidden if one else tuple(activation)
     if len(names) != n_hidden:
         raise InputError(
             f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from .errors import InputError, unknown
+from .errors import InputError, known, unknown
 from .formulas import Formula, adam, sgd
 from .schedules import SCHEDULES
 
@@ -38,8 +38,7 @@ class Optimizer:
     schedule: str = "constant"
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
+        known("schedule", self.schedule, SCHEDULES)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "schedule":
@@ -112,11 +111,9 @@ def get_optimizer(optimizer: str | Optimizer, **hyper_parameters: Any) -> Optimi
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if optimizer not in OPTIMIZERS:
-        raise unknown("optimizer", optimizer, OPTIMIZERS)
-    kind = OPTIMIZERS[optimizer]
-    known = [field.name for field in fields(kind)]
+    kind = known("optimizer", optimizer, OPTIMIZERS)
+    names = [field.name for field in fields(kind)]
     for name in hyper_parameters:
-        if name not in known:
-            raise unknown(f"hyper-parameter of {optimizer}", name, known)
+        if name not in names:
+            raise unknown(f"hyper-parameter of {optimizer}", name, names)
     return kind(**hyper_parameters)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .data import check_finite, check_labels, check_lengths, check_X
-from .errors import InputError, TrainingDiverged
+from .errors import InputError, TrainingDiverged, positive
 from .formulas import Array, logistic
 from .network import Network, Pass
 from .optimizers import Optimizer, get_optimizer
@@ -83,10 +82,10 @@ def train(
         At the end of the epoch in which the loss or the parameters became non-finite; *net* keeps
         the last parameters whose loss was finite.
     """
-    epochs = _positive("epochs", epochs)
+    epochs = positive("epochs", epochs)
     targets, pair = _checked(net, X, y, classes, both=True)
     if batch_size is not None:
-        batch_size = min(_positive("batch_size", batch_size), len(targets))
+        batch_size = min(positive("batch_size", batch_size), len(targets))
     with net.backend, np.errstate(over="ignore", invalid="ignore"):  # divergence is found below
         A, Y = _place(net, X, targets)
         watched = None
@@ -210,15 +209,6 @@ class _Run:
             f"parameters were kept; try a learning rate below {rate:g}, or features scaled to "
             "about unit size"
         )
-
-
-def _positive(name: str, value: int) -> int:
-    try:
-        if operator.index(value) > 0:
-            return operator.index(value)
-    except TypeError:
-        pass
-    raise InputError(f"{name}: expected an integer above 0; got {value!r}")
 
 
 def _checked(

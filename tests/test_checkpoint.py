@@ -1,0 +1,774 @@
+"""Model files: what comes back, what is refused, and that a failed write changes nothing."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+import struct
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.counting_double import CountingDouble
+from xpnet import Adam, ModelFileError, Network, OutputError, load_model, save_model, train
+from xpnet.backend import CupyBackend
+from xpnet.checkpoint import FORMAT, check_writable, write_file
+from xpnet.optimizers import OPTIMIZERS
+
+BLOCK = 512
+SEAL = struct.Struct("<8sIIQ32s")  # magic, version, zero, length of the body, SHA-256 of the body
+
+LABELS = {
+    "booleans": np.array([False, True]),
+    "int64": np.array([-1, 2**60 + 1]),
+    "int8": np.array([3, 5], "int8"),
+    "uint64": np.array([0, 2**64 - 1], "uint64"),
+    "floats": np.array([0.1, 1e300]),
+    "float32": np.array([0.1, 2.5], "float32"),
+    "text": np.array(["cat", "non-cat: é 猫"]),
+    "bytes": np.array([b"cat", b"\xff\x00x"]),
+    "objects": np.array(["a", "b"], dtype=object),
+    "StringDType": np.array(["a", "b"], dtype=np.dtypes.StringDType()),
+}
+
+
+def refuses(error, *words):
+    """Expect *error* with all *words* in its message."""
+    return pytest.raises(error, match="".join(f"(?=.*{word})" for word in words))
+
+
+def trained(backend="numpy", dtype="float32", optimizer="adam", labels=(0, 1), **kwargs):
+    """A small net in the middle of its training, and its data."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((20, 3)).astype(dtype)
+    y = np.asarray(labels)[(X[:, 0] > 0).astype(int)]
+    net = Network([3, 4, 2, 1], ["tanh", "relu"], dtype=dtype, backend=backend, random_state=0)
+    train(net, X, y, optimizer=optimizer, epochs=3, batch_size=8, seed=5, **kwargs)
+    return net, X, y
+
+
+def host(net, array):
+    return np.array(net.backend.to_host(array))
+
+
+def assert_same(net, other):
+    assert net.layer_sizes == other.layer_sizes
+    assert net.activations == other.activations
+    assert net.dtype == other.dtype
+    assert (net.threshold, net.picture_shape) == (other.threshold, other.picture_shape)
+    for name in net.parameters:
+        np.testing.assert_array_equal(
+            host(net, net.parameters[name]), host(other, other.parameters[name])
+        )
+    if net.classes_ is None:
+        assert other.classes_ is None
+    else:
+        np.testing.assert_array_equal(net.classes_, other.classes_)
+    if net.training is None:
+        assert other.training is None
+        return
+    mine, theirs = net.training, other.training
+    for name in ("optimizer", "seed", "batch_size", "step", "epoch", "history"):
+        assert getattr(mine, name) == getattr(theirs, name), name
+    assert list(mine.vectors) == list(theirs.vectors)
+    for name in mine.vectors:
+        np.testing.assert_array_equal(
+            host(net, mine.vectors[name]), host(other, theirs.vectors[name])
+        )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.h5"
+
+
+@pytest.fixture
+def saved(path):
+    """A whole model file."""
+    save_model(trained()[0], path)
+    return path
+
+
+def only(path):
+    """Nothing lies in the folder of *path* but that file."""
+    return [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+# --- what comes back ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_all_comes_back(backend, path, optimizer, dtype):
+    net, X, _ = trained(backend, dtype, optimizer)
+    net.threshold = 0.25
+    save_model(net, path)
+    other = load_model(path, backend)
+    assert other.backend is backend
+    assert_same(net, other)
+    np.testing.assert_array_equal(net.predict(X), other.predict(X))
+    np.testing.assert_array_equal(
+        host(net, net.predict_proba(X)), host(other, other.predict_proba(X))
+    )
+    assert only(path)
+
+
+def test_an_untrained_network_comes_back(backend, path):
+    net = Network([5, 1], backend=backend, random_state=0)
+    save_model(net, path)
+    assert_same(net, load_model(path, backend))
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+def test_labels_of_every_kind_come_back(path, labels):
+    net, X, _ = trained(labels=labels)
+    save_model(net, path)
+    other = load_model(path, "numpy")
+    assert other.classes_.tolist() == labels.tolist() == net.classes_.tolist()
+    assert other.classes_.dtype.kind == {"T": "U"}.get(
+        net.classes_.dtype.kind, net.classes_.dtype.kind
+    )
+    assert other.predict(X).tolist() == net.predict(X).tolist()
+
+
+def test_validation_history_and_hyper_parameters_come_back(path):
+    _, X, y = trained()
+    optimizer = Adam(0.01, "cosine", beta_1=0.5, epsilon=1e-4)
+    net, *_ = trained(optimizer=optimizer, validation_data=(X, y))
+    save_model(net, path)
+    other = load_model(path, "numpy")
+    assert set(other.training.history) == {"loss", "val_loss", "val_accuracy"}
+    assert other.training.optimizer == optimizer
+    assert_same(net, other)
+
+
+def test_picture_shape_comes_back(path):
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 4, 3, 3), "uint8")
+    net = Network([36, 1], backend="numpy")
+    train(net, pictures, [0, 1] * 3, optimizer="sgd", epochs=1)
+    save_model(net, path)
+    other = load_model(path, "numpy")
+    assert other.picture_shape == (4, 3, 3)
+    np.testing.assert_array_equal(net.predict_proba(pictures), other.predict_proba(pictures))
+
+
+def test_numpys_own_numbers_are_saved(path):
+    net = Network([2, 1], backend="numpy", random_state=0)
+    X = np.array([[0.0, 1.0], [1.0, 0.0]])
+    train(
+        net,
+        X,
+        [0, 1],
+        optimizer="sgd",
+        epochs=np.int64(1),
+        batch_size=np.int32(1),
+        seed=np.int64(7),
+    )
+    net.threshold = np.float32(0.25)
+    save_model(net, path)
+    assert_same(net, load_model(path, "numpy"))
+
+
+def test_a_model_opens_on_another_backend(path):
+    device, *_ = trained(CupyBackend(CountingDouble()))
+    save_model(device, path)
+    on_numpy = load_model(path, "numpy")
+    assert on_numpy.backend.name == "numpy"
+    assert_same(device, on_numpy)
+    save_model(on_numpy, path)
+    assert_same(device, load_model(path, CupyBackend(CountingDouble())))
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_going_on_after_loading_is_as_if_never_saved(backend, path, optimizer):
+    net, X, y = trained(backend, optimizer=optimizer)
+    save_model(net, path)
+    other = load_model(path, backend)
+    for each in (net, other):
+        train(each, X, y, optimizer=optimizer, epochs=4, batch_size=8, seed=5, warm_start=True)
+    assert_same(net, other)  # bit for bit
+    assert len(other.training.history["loss"]) == other.training.epoch == 7
+    assert other.training.step == 7 * 3
+
+
+def test_plain_h5py_opens_it(saved):
+    net, *_ = trained()
+    with h5py.File(saved, "r") as file:
+        assert set(file) == {"meta", "parameters", "optimizer"}
+        assert file.userblock_size == BLOCK
+        meta = json.loads(file["meta"][()].decode("utf-8"))
+        assert meta["layer_sizes"] == [3, 4, 2, 1]
+        assert meta["training"]["optimizer"]["name"] == "adam"
+        for name, value in net.parameters.items():
+            stored = file["parameters"][name]
+            assert stored.dtype == "<f4"
+            np.testing.assert_array_equal(stored[()], value)
+        assert set(file["optimizer"]) == {"m", "v"}
+        assert file["optimizer/m/W1"].shape == (4, 3)
+
+
+def test_the_seal_is_as_documented(saved):
+    content = saved.read_bytes()
+    magic, version, zero, length, digest = SEAL.unpack_from(content)
+    assert (magic, version, zero) == (b"XPNETMDL", FORMAT, 0)
+    assert length == len(content) - BLOCK
+    assert digest == hashlib.sha256(content[BLOCK:]).digest()
+    assert not any(content[SEAL.size : BLOCK])
+
+
+# --- the seal -------------------------------------------------------------------------------------
+
+
+def contents(net):
+    """The bytes of *net*'s model file."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(net, Path(folder, "model.h5"))
+        return Path(folder, "model.h5").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return contents(Network([2, 1], backend="numpy", random_state=0))
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("damaged") / "model.h5"
+
+
+def refuse_bytes(path, content, *words):
+    path.write_bytes(content)
+    with refuses(ModelFileError, path.name, *words):
+        load_model(path, "numpy")
+
+
+def test_every_changed_byte_of_the_seal_is_refused(whole, scratch):
+    for offset in range(BLOCK):
+        for flip in (0x01, 0x80):
+            damaged = bytearray(whole)
+            damaged[offset] ^= flip
+            refuse_bytes(scratch, damaged)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_a_changed_byte_anywhere_is_refused(whole, scratch, data):
+    offset, flip = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(1, 255))
+    damaged = bytearray(whole)
+    damaged[offset] ^= flip
+    refuse_bytes(scratch, damaged)
+
+
+def test_truncated_and_lengthened_files_are_refused(whole, scratch):
+    for length in (0, 4, 8, 55, 56, 511):
+        refuse_bytes(
+            scratch, whole[:length], "expected a model that xpnet saved", f"{length} bytes"
+        )
+    for length in (512, 513, len(whole) // 2, len(whole) - 1):
+        refuse_bytes(
+            scratch, whole[:length], "sealed checksum", f"got {length - BLOCK:,} bytes", "damaged"
+        )
+    for more in (b"\0", b"x" * 1000):
+        refuse_bytes(scratch, whole + more, "sealed checksum", "damaged; use a copy or train anew")
+
+
+def test_other_files_are_refused(whole, scratch):
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        file["X"], file["y"] = np.zeros((3, 2)), np.zeros(3)
+    words = "expected a model that xpnet saved; got an HDF5 file without xpnet's seal"
+    refuse_bytes(scratch, image.getvalue(), words)
+    refuse_bytes(scratch, whole[BLOCK:], words)
+    for other in (
+        b"",
+        b"\x89PNG\r\n\x1a\n" + bytes(600),
+        b"PK\x03\x04" + bytes(600),
+        b"text\n" * 200,
+    ):
+        refuse_bytes(scratch, other, "expected a model that xpnet saved; got another file")
+
+
+def test_newer_formats_are_refused(whole, scratch):
+    newer = SEAL.pack(b"XPNETMDL", FORMAT + 1, 0, 0, bytes(32)) + whole[SEAL.size :]
+    refuse_bytes(
+        scratch, newer, f"expected format {FORMAT} or older; got format {FORMAT + 1}; update xpnet"
+    )
+
+
+def test_missing_files_and_folders_are_refused(tmp_path):
+    with refuses(
+        ModelFileError, "no.h5", "expected a model file", "No such file", "is the path right"
+    ):
+        load_model(tmp_path / "no.h5")
+    with refuses(ModelFileError, "expected a model file; got: Is a directory"):
+        load_model(tmp_path)
+
+
+# --- a seal that holds, over contents that are wrong ----------------------------------------------
+
+
+def resealed(path, change):
+    """Change the body of the model at *path* by ``change(file, meta)`` and seal it again."""
+    image = io.BytesIO(path.read_bytes())
+    with h5py.File(image, "r+") as file:
+        meta = json.loads(file["meta"][()])
+        meta = change(file, meta) or meta
+        if "meta" in file and not isinstance(meta, Untouched):
+            del file["meta"]
+            file["meta"] = np.bytes_(meta if isinstance(meta, bytes) else json.dumps(meta).encode())
+    body = image.getvalue()[BLOCK:]
+    digest = hashlib.sha256(body).digest()
+    seal = SEAL.pack(b"XPNETMDL", FORMAT, 0, len(body), digest)
+    path.write_bytes(seal.ljust(BLOCK, b"\0") + body)
+
+
+class Untouched:
+    """Say that the change has written ``/meta`` itself."""
+
+
+def replace(name, value):
+    def change(file, _):
+        del file[name]
+        if value is not None:
+            file[name] = value
+        return Untouched() if name == "meta" else None
+
+    return change
+
+
+def put(*keys, value):
+    """Set one value in the JSON."""
+
+    def change(_, meta):
+        place = meta
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+
+    return change
+
+
+def drop(*keys):
+    def change(_, meta):
+        place = meta
+        for key in keys[:-1]:
+            place = place[key]
+        del place[keys[-1]]
+
+    return change
+
+
+def whole_meta(content):
+    return lambda _file, _meta: content
+
+
+def extra(name):
+    def change(file, _):
+        file[name] = np.zeros(3)
+
+    return change
+
+
+def virtual(file, _):
+    layout = h5py.VirtualLayout((4, 3), "f4")
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "x", (4, 3))
+    del file["parameters/W1"]
+    file["parameters"].create_virtual_dataset("W1", layout)
+
+
+def external(file, _):
+    del file["parameters/W1"]
+    file["parameters"].create_dataset("W1", (4, 3), "f4", external=[("secret", 0, 48)])
+
+
+W1 = np.zeros((4, 3), "f4")
+WRONG = {
+    # what is changed, and the words that say so
+    "wrong shape": (replace("parameters/W1", W1.T), ["parameters/W1", r"expected shape \(4, 3\)"]),
+    "flat": (
+        replace("parameters/b1", np.zeros(4, "f4")),
+        ["parameters/b1", r"expected shape \(4, 1\)"],
+    ),
+    "wrong dtype": (replace("parameters/W1", W1.astype("f8")), ["expected float32; got float64"]),
+    "text": (replace("parameters/W1", W1.astype("S3")), ["expected float32; got .S3"]),
+    "objects": (
+        replace("parameters/W1", np.full((4, 3), "x", object)),
+        ["parameters/W1", "variable-length string"],
+    ),
+    "compound": (replace("parameters/W1", np.zeros((4, 3), [("a", "f4")])), ["got type compound"]),
+    "missing array": (replace("parameters/W3", None), ["parameters/W3", "not in the file"]),
+    "missing group": (replace("parameters", None), ["parameters/W1", "not in the file"]),
+    "missing state": (replace("optimizer/v/b2", None), ["optimizer/v/b2", "not in the file"]),
+    "missing vector": (replace("optimizer/m", None), ["optimizer/m/W1", "not in the file"]),
+    "missing optimizer": (replace("optimizer", None), ["optimizer/m/W1", "not in the file"]),
+    "missing meta": (replace("meta", None), ["'meta'", "not in the file"]),
+    "meta is numbers": (replace("meta", np.int64(2**40)), ["meta: expected JSON; got int64"]),
+    "meta is many": (replace("meta", np.array([b"{}", b"{}"])), ["'meta'", r"expected shape \(\)"]),
+    "meta is a group": (
+        replace("meta", h5py.SoftLink("/parameters")),
+        ["meta", "hard link", "soft"],
+    ),
+    "no JSON": (whole_meta(b"{"), ["JSONDecodeError"]),
+    "no UTF-8": (whole_meta(b"\xff\xfe\xff"), ["Decode"]),
+    "deep JSON": (whole_meta(b"[" * 200_000), ["RecursionError"]),
+    "a list": (whole_meta(b"[1]"), ["TypeError"]),
+    "a number": (whole_meta(b"1"), ["TypeError"]),
+    "no sizes": (drop("layer_sizes"), ["KeyError", "layer_sizes"]),
+    "other sizes": (put("layer_sizes", value=[3, 5, 2, 1]), ["W1", r"expected shape \(5, 3\)"]),
+    "more layers": (put("layer_sizes", value=[3, 4, 2, 1, 1]), ["W4"]),
+    "fewer layers": (put("layer_sizes", value=[3, 4, 1]), ["W2", r"expected shape \(1, 4\)"]),
+    "huge sizes": (put("layer_sizes", value=[10**12, 10**12, 1]), ["W1", "expected shape"]),
+    "sizes in words": (
+        put("layer_sizes", value="341"),
+        ["layer_sizes: expected positive integers"],
+    ),
+    "negative sizes": (put("layer_sizes", value=[3, -4, 2, 1]), ["layer_sizes: expected positive"]),
+    "unknown activation": (
+        put("activations", value=["tanh", "eval"]),
+        ["activation: expected one of", "got 'eval'"],
+    ),
+    "few activations": (
+        put("activations", value=["tanh"]),
+        ["one for each of the 2 hidden layers"],
+    ),
+    "unknown dtype": (put("dtype", value="object"), ["expected object; got float32"]),
+    "threshold": (put("threshold", value=[1]), ["TypeError"]),
+    "huge threshold": (put("threshold", value=10**400), ["OverflowError"]),
+    "one class": (
+        put("classes", value={"kind": "i", "values": [0]}),
+        ["classes: expected two of kind"],
+    ),
+    "huge class": (put("classes", "values", value=[0, 2**63]), ["OverflowError"]),
+    "mixed classes": (
+        put("classes", "values", value=[0, "1"]),
+        ["classes: expected two of kind 'i'"],
+    ),
+    "unknown kind": (put("classes", "kind", value="O"), ["KeyError"]),
+    "classes that call": (put("classes", "type", value="eval"), ["TypeError"]),
+    "picture of other size": (
+        put("picture_shape", value=[2, 2]),
+        ["picture_shape: expected 3 numbers", r"got \(2, 2\)"],
+    ),
+    "negative picture": (
+        put("picture_shape", value=[-3, -1]),
+        ["picture_shape: expected 3 numbers"],
+    ),
+    "unknown optimizer": (
+        put("training", "optimizer", "name", value="lbfgs"),
+        ["optimizer: expected one of adam, sgd; got 'lbfgs'"],
+    ),
+    "another optimizer": (
+        put("training", "optimizer", value={"name": "sgd", "learning_rate": 0.1}),
+        [r"expected \['meta', 'parameters'\]; got \['meta', 'optimizer', 'parameters'\]"],
+    ),
+    "no optimizer": (drop("training", "optimizer"), ["KeyError", "optimizer"]),
+    "optimizer in words": (put("training", "optimizer", value="adam"), ["AttributeError"]),
+    "strange hyper-parameter": (
+        put("training", "optimizer", "momentum", value=0.9),
+        ["hyper-parameter of adam: expected one of", "got 'momentum'"],
+    ),
+    "wrong hyper-parameter": (
+        put("training", "optimizer", "beta_1", value=1.5),
+        ["beta_1: expected 0 ≤ value < 1; got 1.5"],
+    ),
+    "step in words": (put("training", "step", value="9"), ["TypeError"]),
+    "history in words": (put("training", "history", "loss", value=["low"]), ["ValueError"]),
+    "no training": (
+        put("training", value=None),
+        [r"expected \['meta', 'parameters'\]; got \['meta', 'optimizer', 'parameters'\]"],
+    ),
+    "extra array": (extra("more"), ["got .*'more'"]),
+    "extra group": (extra("code/more"), ["got .*'code'"]),
+    "extra parameter": (extra("parameters/W4"), ["/parameters: expected .*got .*'W4'"]),
+    "extra state": (extra("optimizer/m/W4"), ["/optimizer/m: expected .*got .*'W4'"]),
+    "extra vector": (extra("optimizer/n/W1"), ["/optimizer: expected .*got .*'n'"]),
+    "extra soft link": (replace("parameters/b3", h5py.SoftLink("/parameters/b2")), ["b3", "soft"]),
+    "soft link": (replace("parameters/W1", h5py.SoftLink("/optimizer/m/W1")), ["W1", "soft"]),
+    "external link": (
+        replace("parameters/W1", h5py.ExternalLink("o.h5", "/x")),
+        ["W1", "external"],
+    ),
+    "linked group": (
+        replace("optimizer/m", h5py.SoftLink("/optimizer/v")),
+        ["optimizer/m", "soft"],
+    ),
+    "virtual": (virtual, ["parameters/W1", "virtual data set"]),
+    "external storage": (external, ["parameters/W1", "external storage"]),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG)
+def test_wrong_contents_under_a_good_seal_are_refused(saved, change, words):
+    resealed(saved, change)
+    with refuses(ModelFileError, saved.name, "the seal holds, but not what is inside", *words):
+        load_model(saved, "numpy")
+
+
+def test_resealing_alone_is_no_fault(saved):
+    resealed(saved, lambda *_: None)
+    assert_same(trained()[0], load_model(saved, "numpy"))
+
+
+def test_unknown_attributes_are_not_read(saved):
+    def change(file, _):
+        file["parameters"].attrs["note"] = "kept by another program"
+
+    resealed(saved, change)
+    assert_same(trained()[0], load_model(saved, "numpy"))
+
+
+# --- atomic ---------------------------------------------------------------------------------------
+
+
+def failing(error, original=None, after=0):
+    """A function that raises *error*, from the call after the first *after* on."""
+    calls = []
+
+    def function(*args, **kwargs):
+        calls.append(args)
+        if len(calls) > after:
+            raise error
+        return original(*args, **kwargs)
+
+    return function
+
+
+class Full:
+    """A file on a full disk: some bytes go in, then none."""
+
+    def __init__(self, file, error):
+        self.file, self.error = file, error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.file.close()
+
+    def write(self, content):
+        self.file.write(content[:100])
+        raise self.error
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def break_write(monkeypatch, error):
+    real = io.open
+
+    def opened(file, mode="r", *args, **kwargs):
+        found = real(file, mode, *args, **kwargs)
+        return Full(found, error) if mode == "wb" else found
+
+    monkeypatch.setattr(io, "open", opened)  # pathlib's
+
+
+def break_sync(monkeypatch, error):
+    monkeypatch.setattr(os, "fsync", failing(error))
+
+
+def break_rename(monkeypatch, error):
+    monkeypatch.setattr(os, "replace", failing(error))
+
+
+BREAKS = [break_write, break_sync, break_rename]
+
+
+@pytest.mark.parametrize("older", [True, False], ids=["over an older file", "a new file"])
+@pytest.mark.parametrize("break_it", BREAKS)
+def test_a_write_that_fails_changes_nothing(path, monkeypatch, break_it, older):
+    if older:
+        path.write_bytes(b"the older file")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with monkeypatch.context() as patch:
+        break_it(patch, full)
+        words = ("model.h5: expected a place that can be written", "No space left", "another path")
+        with refuses(OutputError, *words):
+            save_model(trained()[0], path)
+    if older:
+        assert path.read_bytes() == b"the older file"
+        assert only(path)
+    else:
+        assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("break_it", BREAKS)
+def test_an_interrupted_write_changes_nothing(path, monkeypatch, break_it):
+    path.write_bytes(b"the older file")
+    net, *_ = trained()
+    with monkeypatch.context() as patch:
+        break_it(patch, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            save_model(net, path)
+    assert path.read_bytes() == b"the older file"
+    assert only(path)
+
+
+def test_what_does_not_read_back_replaces_nothing(path, monkeypatch):
+    path.write_bytes(b"the older file")
+    real = io.open
+
+    class Lossy(Full):
+        def write(self, content):
+            self.file.write(content[:-1] + b"?")
+
+    def opened(file, mode="r", *args, **kwargs):
+        found = real(file, mode, *args, **kwargs)
+        return Lossy(found, None) if mode == "wb" else found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "open", opened)
+        with refuses(OutputError, "did not read back; nothing was replaced"):
+            write_file(path, b"the newer file")
+    assert path.read_bytes() == b"the older file"
+    assert only(path)
+
+
+def test_the_file_is_synced_before_it_is_renamed_and_the_folder_after(path, monkeypatch):
+    done = []
+    sync, rename = os.fsync, os.replace
+
+    def noted_sync(descriptor):
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        done.append("folder synced" if folder else "file synced")
+        sync(descriptor)
+
+    def noted_rename(*args, **kwargs):
+        done.append("renamed")
+        rename(*args, **kwargs)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_rename)
+    write_file(path, b"content")
+    assert done == ["file synced", "renamed", *(["folder synced"] if os.name == "posix" else [])]
+
+
+def test_a_folder_that_cannot_be_synced_is_no_failure(path, monkeypatch):
+    error = OSError(errno.EINVAL, "no such thing on this file system")
+    monkeypatch.setattr(os, "fsync", failing(error, os.fsync, after=1))
+    write_file(path, b"the newer file")
+    assert path.read_bytes() == b"the newer file"
+    assert only(path)
+
+
+def test_a_newer_file_replaces_an_older(saved):
+    old = saved.read_bytes()
+    net, *_ = trained(dtype="float64")
+    save_model(net, saved)
+    assert saved.read_bytes() != old
+    assert_same(net, load_model(saved, "numpy"))
+    assert only(saved)
+
+
+def test_a_symlink_stays_one(tmp_path):
+    (tmp_path / "real").mkdir()
+    link, target = tmp_path / "link.h5", tmp_path / "real" / "model.h5"
+    for older in (False, True):  # to a file that is to be, then to one that is there
+        if not older:
+            link.symlink_to(target)
+        save_model(trained()[0], link)
+        assert link.is_symlink()
+        assert not target.is_symlink()
+        assert_same(trained()[0], load_model(target, "numpy"))
+        assert only(target)
+    assert_same(trained()[0], load_model(link, "numpy"))
+
+
+def both(path):
+    """The two ways to write there."""
+    return (
+        lambda: check_writable(path),
+        lambda: save_model(Network([2, 1], backend="numpy"), path),
+    )
+
+
+def test_bad_paths_are_refused(tmp_path):
+    (tmp_path / "file").write_text("a file")
+    cases = {
+        tmp_path: ("expected a file to write; got a folder; add a file name",),
+        tmp_path / "no" / "model.h5": ("model.h5: expected a place", "No such file or directory"),
+        tmp_path / "file" / "model.h5": ("expected a place that can be written", "Not a directory"),
+        tmp_path / ("x" * 300): ("expected a place that can be written", "too long"),
+    }
+    for path, words in cases.items():
+        for act in both(path):
+            with refuses(OutputError, *words):
+                act()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_and_devices_are_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for act in both(pipe):
+        with refuses(OutputError, "expected a file to write; got a device or pipe"):
+            act()
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert only(pipe)
+
+
+def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    try:
+        if os.access(folder, os.W_OK):  # the superuser may always write; so play the refusal
+            refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            monkeypatch.setattr(io, "open", failing(refused))
+        for act in both(folder / "model.h5"):
+            with refuses(
+                OutputError, "model.h5: expected a place that can be written", "Permission denied"
+            ):
+                act()
+        assert list(folder.iterdir()) == []
+    finally:
+        folder.chmod(0o700)
+
+
+def test_output_errors_are_os_errors(tmp_path):
+    with pytest.raises(OSError, match="got a folder"):
+        check_writable(tmp_path)
+
+
+def test_check_writable_leaves_no_trace(path):
+    check_writable(path)
+    assert list(path.parent.iterdir()) == []
+    path.write_bytes(b"the older file")
+    path.chmod(0o400)
+    before = path.stat()
+    check_writable(str(path))
+    after = path.stat()
+    assert path.read_bytes() == b"the older file"
+    assert (before.st_mtime_ns, before.st_ino, before.st_mode) == (
+        after.st_mtime_ns,
+        after.st_ino,
+        after.st_mode,
+    )
+    assert only(path)
+
+
+def test_loading_writes_nothing(saved):
+    before = saved.read_bytes()
+    saved.chmod(0o400)
+    saved.parent.chmod(0o500)
+    try:
+        load_model(saved, "numpy")
+    finally:
+        saved.parent.chmod(0o700)
+    assert saved.read_bytes() == before
+    assert only(saved)
+
+
+def test_a_moved_file_is_the_same_model(saved, tmp_path):
+    other = tmp_path / "elsewhere" / "renamed.model"
+    other.parent.mkdir()
+    shutil.copy(saved, other)
+    assert_same(load_model(saved, "numpy"), load_model(str(other), "numpy"))

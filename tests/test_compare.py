@@ -1,0 +1,60 @@
+"""The comparison of backends: right where they agree, and able to say that they do not."""
+
+import numpy as np
+import pytest
+
+import xpnet.compare
+from tests.counting_double import CountingDouble
+from xpnet import InputError, Network, compare_backends, data
+from xpnet.backend import CupyBackend, NumpyBackend
+from xpnet.errors import BackendUnavailable
+from xpnet.formulas import ACTIVATIONS, Activation
+
+
+@pytest.fixture
+def backends(monkeypatch):
+    found = {
+        "numpy": NumpyBackend(),
+        "cupy:0": CupyBackend(CountingDouble()),
+        "other": BackendUnavailable("backend 'other' is only for this test"),
+    }
+    monkeypatch.setattr(xpnet.compare, "available_backends", lambda: found)
+
+
+@pytest.mark.usefixtures("backends")
+def test_all_backends_run_and_agree():
+    circles = data.circles(100)
+    net = Network([2, 6, 1], "tanh", backend="numpy", random_state=1)
+    before = net.theta.copy()
+    comparison = compare_backends(net, circles.X, circles.y, epochs=8, learning_rate=0.3)
+    assert [run.name for run in comparison.runs] == [
+        "textbook float64", "numpy float32", "numpy float64", "cupy:0 float32", "cupy:0 float64",
+    ]  # fmt: skip
+    assert comparison.unavailable == {"other": "backend 'other' is only for this test"}
+    textbook = comparison.runs[0]
+    assert textbook.losses[-1] < textbook.losses[0]
+    for run in comparison.runs:
+        tolerance = 1e-5 if run.dtype == "float32" else 1e-13
+        assert run.gradient_difference <= tolerance
+        np.testing.assert_allclose(run.losses, textbook.losses, rtol=tolerance)
+        assert run.seconds_per_epoch > 0
+    np.testing.assert_array_equal(net.theta, before)
+
+
+@pytest.mark.usefixtures("backends")
+def test_a_wrong_gradient_shows(monkeypatch):
+    tanh = ACTIVATIONS["tanh"]
+    wrong = Activation("tanh", tanh.value, lambda xp, dA, A: dA * (1.0 - A))
+    monkeypatch.setitem(ACTIVATIONS, "tanh", wrong)
+    circles = data.circles(100)
+    net = Network([2, 6, 1], "tanh", backend="numpy", random_state=1)
+    runs = compare_backends(net, circles.X, circles.y, epochs=1).runs
+    assert all(run.gradient_difference > 1e-3 for run in runs[1:])
+
+
+def test_wrong_input_is_named():
+    net = Network([2, 6, 1], backend="numpy", random_state=1)
+    with pytest.raises(InputError, match="y: expected two classes; got one class only"):
+        compare_backends(net, np.ones((4, 2)), np.ones(4))
+    with pytest.raises(InputError, match="epochs: expected an integer above 0; got 0"):
+        compare_backends(net, np.ones((4, 2)), [0, 1, 0, 1], epochs=0)
