@@ -194,7 +194,7 @@ class ndarray(_Operand):  # noqa: N801 - CuPy's name
         else:
             self._double.copyto(self[index], value)
 
-    def set(self, arr, stream=None):  # noqa: ARG002
+    def set(self, arr, stream=None):
         if not isinstance(arr, np.ndarray):
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
         if arr.dtype != self.dtype:
@@ -206,7 +206,7 @@ class ndarray(_Operand):  # noqa: N801 - CuPy's name
         self._double.counts.spend(transfers=1)
         self._array[...] = arr
 
-    def get(self, stream=None, order="C", out=None):  # noqa: ARG002
+    def get(self, stream=None, order="C", out=None):
         host = np.empty_like(self._array, order=order) if out is None else out
         here, there = self.flags, host.flags
         straight = (here.c_contiguous and there.c_contiguous) or (
@@ -408,7 +408,7 @@ class CountingDouble:
         self.counts.spend(launches=1)
         return self._new(np.where(condition.astype(bool, copy=False)._array, *values))
 
-    def fuse(self, *functions, kernel_name=None):  # noqa: ARG002
+    def fuse(self, *functions, kernel_name=None):
         if not functions:
             return self.fuse
         (function,) = functions

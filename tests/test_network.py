@@ -144,7 +144,7 @@ def test_huge_logits_stay_finite(backend, dtype):
     np.testing.assert_array_equal(P, [[0, 1], [1, 0], [0, 1], [1, 0]])
 
 
-# --- weights, views, copies ------------------------------------------------------------------------
+# --- weights, views, copies -----------------------------------------------------------------------
 
 
 def test_weights_are_drawn_layer_by_layer():
@@ -221,7 +221,7 @@ def test_set_parameters_checks_before_it_writes(backend):
     assert backend.to_host(net.parameters["b2"]) == 5.0
 
 
-# --- the doors -------------------------------------------------------------------------------------
+# --- the doors ------------------------------------------------------------------------------------
 
 
 def test_rows_go_in_without_a_copy():
@@ -255,6 +255,10 @@ def test_pictures_are_flattened_and_divided_by_255(backend, rng):
     np.testing.assert_array_equal(
         net.predict_proba(pictures), net.predict_proba(pictures.reshape(6, -1) / 255)
     )
+    rows = pictures.reshape(6, -1)
+    assert not np.array_equal(net.predict_proba(rows), net.predict_proba(pictures))  # numbers
+    net.picture_shape = (4, 5, 3)
+    np.testing.assert_array_equal(net.predict_proba(rows), net.predict_proba(pictures))
 
 
 def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):

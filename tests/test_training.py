@@ -21,7 +21,7 @@ def network(backend, layer_sizes=(4, 5, 3, 1), dtype="float64", activation="tanh
     return Network(layer_sizes, activation, dtype=dtype, backend=backend, random_state=1)
 
 
-# --- what it computes ------------------------------------------------------------------------------
+# --- what it computes -----------------------------------------------------------------------------
 
 
 def test_full_batch_descent_is_the_textbooks(backend, rng):
@@ -162,6 +162,14 @@ def test_validation_is_the_loss_after_the_epoch(backend, rng):
     assert seen == list(zip(history["val_loss"], history["val_accuracy"], strict=True))
 
 
+def test_accuracy_follows_the_threshold(rng):
+    X, y = problem(rng)
+    net = network("numpy")
+    train(net, X, y, optimizer="sgd", epochs=3)
+    for net.threshold in (0.2, 0.5, 0.8):
+        assert evaluate(net, X, y)[1] == np.mean(net.predict(X) == y)
+
+
 def test_circles_are_learnt(backend):
     training, test = data.split(data.circles(600))
     net = Network([2, 10, 5, 1], backend=backend, random_state=0)
@@ -181,7 +189,7 @@ def test_same_seed_same_bits(backend, rng):
     assert not np.array_equal(runs[0], runs[2])
 
 
-# --- what a step costs ------------------------------------------------------------------------------
+# --- what a step costs ----------------------------------------------------------------------------
 
 
 def epoch_counts(double, depth, batches, batch_size, optimizer, shuffle=True):
@@ -262,7 +270,7 @@ def test_a_step_on_numpy_allocates_nothing(rng):
     assert max(peaks[1:]) < order + 16_384, "a (64, 512) float32 temporary would be 131,072 bytes"
 
 
-# --- what it refuses --------------------------------------------------------------------------------
+# --- what it refuses ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import textbook
 from .backend import Backend, available_backends
-from .data import check_labels, check_X
+from .data import check_finite, check_labels, check_X
 from .errors import positive
 from .network import DTYPES, Network
 from .optimizers import SGD
@@ -73,7 +73,8 @@ def compare_backends(
     epochs = positive("epochs", epochs)
     targets, _ = check_labels(y, net.classes_)
     reference = net.to("numpy", "float64")
-    runs = [_textbook_run(reference, check_X(X), targets, epochs, learning_rate)]
+    check_finite(check_X(X))
+    runs = [_textbook_run(reference, X, targets, epochs, learning_rate)]
     expected = _textbook_gradients(reference, X, targets)
     unavailable = {}
     for name, backend in available_backends().items():

@@ -52,7 +52,7 @@ class _Layer:
         return self.A
 
     def backward(self, dA: Array) -> Array | None:
-        """``dZ = dA ∘ g'(Z)``, in dA's place, and ``db = Σ dZ`` over the examples; then `products`."""
+        """``dZ = dA ∘ g'(Z)``, in dA's place; ``db = Σ dZ`` over the examples; `products`."""
         self.differentiate(dA, self.A)
         self.xp.matmul(dA, self.ones, out=self.db)
         return self.products(dA)
@@ -225,8 +225,8 @@ class Network:
         """Return rows *X* as ``A_0`` of shape ``(n_0, m)`` on the device: the one way in.
 
         No copy is made of C-ordered rows that are there in the network's dtype; one of others.
-        Arrays of more than two dimensions are flattened; if they are ``uint8`` they are pictures,
-        and divided by 255 on the device.
+        Arrays of more than two dimensions are flattened.  ``uint8`` pictures are divided by 255 on
+        the device, and so are ``uint8`` rows for a network that was trained on pictures.
 
         Raises
         ------
@@ -234,7 +234,7 @@ class Network:
             If X does not hold numbers, has no rows, or not n_0 values in a row.
         """
         backend, n_0 = self.backend, self.layer_sizes[0]
-        picture = getattr(X, "ndim", 2) > 2 and str(X.dtype) == "uint8"
+        picture = is_uint8(X) and (X.ndim > 2 or self.picture_shape is not None)
         A = backend.asarray(X, None if picture else self.dtype)
         if A.ndim > 2:
             A = A.reshape(A.shape[0], -1)
@@ -355,6 +355,11 @@ def named(layers: Sequence[tuple[Array, Array]], prefix: str = "") -> dict[str, 
         for l, pair in enumerate(layers, start=1)
         for letter, array in zip("Wb", pair, strict=True)
     }
+
+
+def is_uint8(X: Any) -> bool:
+    """Tell whether *X*, of whatever library, holds ``uint8``."""
+    return str(getattr(X, "dtype", "")).endswith("uint8")
 
 
 def _integers(layer_sizes: Sequence[int]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ __all__ = ["History", "TrainingState"]
 
 
 class History(dict[str, list[float]]):
-    """One number an epoch: ``"loss"``, with validation data also ``"val_loss"``, ``"val_accuracy"``.
+    """One number an epoch: ``"loss"``; with validation data ``"val_loss"`` and ``"val_accuracy"``.
 
     ``loss`` is the mean of the costs of the epoch's batches, weighted by their rows, each taken
     before its update.

@@ -12,8 +12,8 @@ import numpy as np
 
 from .data import check_finite, check_labels, check_lengths, check_X
 from .errors import InputError, TrainingDiverged, positive
-from .formulas import Array, logistic
-from .network import Network, Pass
+from .formulas import Array, logistic, sigmoid
+from .network import Network, Pass, is_uint8
 from .optimizers import Optimizer, get_optimizer
 from .state import History, TrainingState
 
@@ -94,7 +94,10 @@ def train(
             watched = _place(net, X_val, _checked(net, X_val, y_val, pair)[0], "validation X")
         state = _state(net, get_optimizer(optimizer), batch_size, seed, warm_start)
         net.training, net.classes_ = state, pair
-        net.picture_shape = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
+        if getattr(X, "ndim", 2) > 2:
+            net.picture_shape = tuple(X.shape[1:])
+        elif not is_uint8(X):
+            net.picture_shape = None
         batches = _Batches(net, A, Y, batch_size or len(targets), shuffle=shuffle)
         run = _Run(net, state, batches)
         last = state.epoch + epochs
@@ -252,4 +255,5 @@ def _measure(net: Network, A: Array, Y: Array) -> tuple[float, float]:
     """Mean loss and accuracy, computed on the host from the logits."""
     z, y = net.backend.to_host(net.logits(A)), net.backend.to_host(Y)
     _, losses = logistic(np, z, None, 0.0, y, 1.0)
-    return float(losses.mean(dtype=float)), float(np.mean((z > 0.0) == (y > 0.5)))
+    taken = sigmoid(np, z) > net.threshold
+    return float(losses.mean(dtype=float)), float(np.mean(taken == (y > 0.5)))
