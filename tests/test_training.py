@@ -1,6 +1,7 @@
 """The loop: what it computes, what it refuses, what it costs."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -355,3 +356,27 @@ def test_divergence_keeps_the_last_good_parameters(backend, batch_size, dtype, r
     assert np.isfinite(backend.to_host(net.theta)).all()
     assert np.isfinite(evaluate(net, 1e6 * X, y)[0])
     assert len(net.training.history["loss"]) == len(seen)
+
+
+# --- the course's own run -------------------------------------------------------------------------
+
+
+def test_the_cats_are_the_courses():
+    folder = Path(__file__).parents[2] / "shared" / "data" / "pictures"
+    files = [folder / f"{part}_catvnoncat.h5" for part in ("train", "test")]
+    if not all(path.exists() for path in files):
+        pytest.skip("the cat / non-cat files are not beside the checkout")
+    training, test = map(data.load_hdf5, files)
+    net = Network(
+        [12288, 20, 7, 5, 1],
+        init="xavier",
+        dtype="float64",
+        backend="numpy",
+        random_state=np.random.RandomState(1),
+    )
+    optimizer, classes = SGD(0.0075), training.classes
+    history = train(net, training.X, training.y, optimizer=optimizer, epochs=2500, classes=classes)
+    assert history["loss"][0] == pytest.approx(0.771749, abs=1e-6)
+    assert history["loss"][2400] == pytest.approx(0.092878, abs=1e-4)
+    assert evaluate(net, training.X, training.y)[1] >= 0.98
+    assert evaluate(net, test.X, test.y)[1] == pytest.approx(0.80)
