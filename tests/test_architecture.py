@@ -13,12 +13,15 @@ FLOORS = [  # each imports only from those above it
     "formulas",
     "layout",
     "compiler",
+    "arrays",
+    "team",
     "backend",
     "initializers",
     "textbook",
     "schedules",
     "optimizers",
     "state",
+    "passes",
     "network",
     "hdf5",
     "data",
@@ -32,7 +35,7 @@ FLOORS = [  # each imports only from those above it
     "cli",
     "__main__",
 ]
-PURE = {"formulas", "layout", "textbook", "schedules", "optimizers", "state", "network"}
+PURE = {"formulas", "layout", "textbook", "schedules", "optimizers", "state", "passes", "network"}
 FILES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 
 

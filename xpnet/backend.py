@@ -6,47 +6,35 @@ through which data moves between host and device.  Nothing else in the package a
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import os
 import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import numpy as np
+import threadpoolctl
 
-from .compiler import Routine
+from .arrays import CUDA, dlpack_device, numbers, on_host
+from .compiler import Compiler
 from .errors import BackendUnavailable, InputError, unknown
 from .formulas import Array, Formula, Xp
+from .team import Team
 
 __all__ = [
     "Backend",
     "CupyBackend",
     "NumpyBackend",
-    "array_namespace",
     "available_backends",
     "get_backend",
-    "is_on_host",
 ]
 
 _log = logging.getLogger("xpnet")
 
-_HOST, _CUDA = 1, 2  # DLPack's device types
-
-
-def array_namespace(*arrays: Array) -> Xp:
-    """Return the module that the class of *arrays* belongs to; nothing is imported.
-
-    Raises
-    ------
-    InputError
-        If the arrays come from different libraries, or are no arrays.
-    """
-    roots = {type(array).__module__.partition(".")[0] for array in arrays}
-    if len(roots) != 1 or not all(hasattr(array, "shape") for array in arrays):
-        kinds = ", ".join(sorted({type(array).__name__ for array in arrays}))
-        raise InputError(f"arrays of one library expected; got {kinds} of {sorted(roots)}")
-    return sys.modules[roots.pop()]
+_SHARE = 15_000_000  # flops of a step that are worth a thread of their own
 
 
 class Backend:
@@ -103,20 +91,49 @@ class Backend:
         """Write ``rows[indices]`` into *out*; every index is in range."""
         raise NotImplementedError
 
-    def compile(self, formula: Formula) -> Callable[..., None]:
-        """Return the routine that writes *formula*'s new values into its arguments."""
+    def compiler(self) -> Callable[..., Callable[..., None]]:
+        """Return ``compile(formula, *arrays) -> routine(*scalars)``.
+
+        A routine writes the formula's new values into the arrays that it names.  Those of one
+        compiler may share scratch: only one of them may run at a time.
+        """
         raise NotImplementedError
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was told."""
         raise NotImplementedError
 
+    def workers(self, flops: int) -> int:  # noqa: ARG002 - of this and the next, NumPy's differ
+        """Return into how many shares of columns a step of so many *flops* is best split."""
+        return 1
+
+    def splitting(self, workers: int) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Return the context in which so many *workers* share the processor, one thread each."""
+        return nullcontext()
+
+    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
+        """Run one task for each worker, side by side."""
+        for task in tasks:
+            task()
+
 
 class NumpyBackend(Backend):
-    """NumPy on the host."""
+    """NumPy on the host, on at most so many *threads*; by default as many as BLAS would take."""
 
     name = "numpy"
     xp = np
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = None if threads is None else _thread_count(threads)
+        self._team = Team()
+
+    def __reduce__(self) -> tuple[Callable[..., Backend], tuple[Any, ...]]:
+        return NumpyBackend, (self._threads,)
+
+    @property
+    def threads(self) -> int:
+        """The number of threads."""
+        return self._threads or _blas_threads()
 
     @property
     def device_name(self) -> str:
@@ -126,7 +143,7 @@ class NumpyBackend(Backend):
         return isinstance(array, np.ndarray)
 
     def asarray(self, array: Any, dtype: str | None = None) -> np.ndarray:
-        return np.asarray(_on_host(array), dtype, order="C")
+        return np.asarray(on_host(array), dtype, order="C")
 
     def to_host(self, array: np.ndarray) -> np.ndarray:
         return array
@@ -137,11 +154,23 @@ class NumpyBackend(Backend):
     def gather(self, rows: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
         rows.take(indices, axis=0, out=out, mode="clip")  # the default mode buffers out
 
-    def compile(self, formula: Formula) -> Callable[..., None]:
-        return Routine(formula)
+    def compiler(self) -> Callable[..., Callable[..., None]]:
+        return Compiler()
 
     def synchronize(self) -> None:
         pass
+
+    def workers(self, flops: int) -> int:
+        return max(1, min(self.threads, flops // _SHARE)) if flops >= 2 * _SHARE else 1
+
+    def splitting(self, workers: int) -> AbstractContextManager[object]:
+        if workers == 1:
+            return nullcontext()
+        one_each: AbstractContextManager[object] = threadpoolctl.threadpool_limits(1, "blas")
+        return one_each
+
+    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
+        self._team.run(tasks)
 
 
 class CupyBackend(Backend):
@@ -170,11 +199,11 @@ class CupyBackend(Backend):
     def asarray(self, array: Any, dtype: str | None = None) -> Array:
         with self:
             if not self.is_native(array):
-                if _dlpack_device(array) == (_CUDA, self.index):
+                if dlpack_device(array) == (CUDA, self.index):
                     array = self.xp.from_dlpack(array)  # no trip through the host
                 else:
-                    array = np.asarray(_on_host(array), dtype, order="C")
-            array = self.xp.asarray(_numbers(array))  # on this device
+                    array = np.asarray(on_host(array), dtype, order="C")
+            array = self.xp.asarray(numbers(array))  # on this device
             return self.xp.ascontiguousarray(array, dtype=dtype)
 
     def to_host(self, array: Array) -> np.ndarray:
@@ -188,73 +217,40 @@ class CupyBackend(Backend):
     def gather(self, rows: Array, indices: Array, out: Array) -> None:
         self.xp.take(rows, indices, axis=0, out=out)
 
-    def compile(self, formula: Formula) -> Callable[..., None]:
-        names = formula.function.__code__.co_varnames[1 : formula.function.__code__.co_argcount]
-        places = [names.index(name) for name in formula.writes]
-
-        def fused(*arguments: Any) -> None:
-            results = formula(self.xp, *arguments)
-            results = results if isinstance(results, tuple) else (results,)
-            for place, result in zip(places, results, strict=True):
-                arguments[place][...] = result
-
-        kernel: Callable[..., None] = self.xp.fuse(fused)
-        return kernel
+    def compiler(self) -> Callable[..., Callable[..., None]]:
+        return lambda formula, *arrays: functools.partial(_fused(self.xp, formula), *arrays)
 
     def synchronize(self) -> None:
         with self:
             self.xp.cuda.get_current_stream().synchronize()
 
 
-def _dlpack_device(array: object) -> tuple[int, int] | None:
-    """The (type, index) of the device of a foreign array that speaks DLPack; None for others."""
-    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack_device__"):
-        return None
-    kind, index = array.__dlpack_device__()
-    return int(kind), int(index)
+@functools.lru_cache(maxsize=256)
+def _fused(cupy: Any, formula: Formula) -> Callable[..., None]:
+    """Return *formula* as one CUDA kernel that writes its results into its arguments."""
+    names = list(inspect.signature(formula.function).parameters)[1:]
+    places = [names.index(name) for name in formula.writes]
+
+    def fused(*arguments: Any) -> None:
+        results = formula(cupy, *arguments)
+        results = results if isinstance(results, tuple) else (results,)
+        for place, result in zip(places, results, strict=True):
+            arguments[place][...] = result
+
+    kernel: Callable[..., None] = cupy.fuse(fused)
+    return kernel
 
 
-def is_on_host(array: object) -> bool:
-    """Tell whether *array*, if it is one at all, lies where NumPy can read it."""
-    device = _dlpack_device(array)
-    return device is None or device[0] == _HOST
+def _blas_threads() -> int:
+    pools = [p["num_threads"] for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"]
+    return max(pools, default=1)
 
 
-def _from_dlpack_on_host(array: Any) -> Any:
-    """Foreign arrays as NumPy arrays, moved to the host where they are not; the rest unchanged."""
-    device = _dlpack_device(array)
-    if device is None:
-        return array
-    try:
-        return np.from_dlpack(array) if device[0] == _HOST else np.from_dlpack(array, device="cpu")
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        name = f"{type(array).__module__}.{type(array).__name__}"
-        raise InputError(
-            f"array: a {name} on DLPack device {device} could not be read on the host ({error}); "
-            "move it to the CPU first, or use the backend of its device"
-        ) from error
-
-
-def _on_host(array: Any) -> np.ndarray:
-    """*array*, of any library or none, as a NumPy array of numbers; copied only if it must be."""
-    array = _from_dlpack_on_host(array)
-    try:
-        host = np.asarray(array)
-    except (TypeError, ValueError) as error:  # lists of unequal lengths
-        raise InputError(f"array: expected numbers in rows of one length; got {error}") from error
-    if np.ma.isMaskedArray(array):
-        raise InputError("array: expected a plain array; got a masked one; drop or fill it")
-    _numbers(host)
-    return host
-
-
-def _numbers(array: Array) -> Array:
-    """Return *array* if it holds booleans, integers or real floats."""
-    if array.dtype.kind not in "biuf":
-        raise InputError(
-            f"array: expected numbers; got dtype {array.dtype}; encode or convert them"
-        )
-    return array
+def _thread_count(threads: Any) -> int:
+    most = 4 * (os.cpu_count() or 1)
+    if not isinstance(threads, int) or not 0 < threads <= most:
+        raise InputError(f"threads: expected an integer from 1 to {most}; got {threads!r}")
+    return threads
 
 
 # --- choosing one ---------------------------------------------------------------------------------
@@ -313,7 +309,7 @@ def check_device(cupy: Any) -> Any:
     return cupy
 
 
-def get_backend(name: str | Backend = "auto") -> Backend:
+def get_backend(name: str | Backend = "auto", *, threads: int | None = None) -> Backend:
     """Return the backend of that *name*.
 
     Parameters
@@ -322,6 +318,9 @@ def get_backend(name: str | Backend = "auto") -> Backend:
         ``"cupy:N"`` is CUDA device N, ``"cupy"`` the first.  ``"auto"`` is what the environment
         variable ``XPNET_BACKEND`` says, else CuPy where a CUDA device answers, else NumPy; the
         choice is logged to the logger ``xpnet``.
+    threads : int, optional
+        How many threads NumPy may use in training; by default as many as BLAS would.  A run repeats
+        to the bit with equal threads.
 
     Raises
     ------
@@ -336,9 +335,9 @@ def get_backend(name: str | Backend = "auto") -> Backend:
     if name == "auto":
         name, source = os.environ.get("XPNET_BACKEND", "").strip() or "auto", "XPNET_BACKEND"
     if name == "auto":
-        return _choose()
+        return _choose(threads)
     if name == "numpy":
-        return NumpyBackend()
+        return NumpyBackend(threads)
     match = re.fullmatch(r"cupy(?::(\d+))?", name) if isinstance(name, str) else None
     if match is None:
         raise unknown(source, name, ["auto", "numpy", "cupy", "cupy:N"])
@@ -352,11 +351,11 @@ def get_backend(name: str | Backend = "auto") -> Backend:
     return CupyBackend(cupy, index)
 
 
-def _choose() -> Backend:
+def _choose(threads: int | None) -> Backend:
     try:
         backend: Backend = CupyBackend(_load_cupy())
     except BackendUnavailable as error:
-        backend = NumpyBackend()
+        backend = NumpyBackend(threads)
         _log.info("backend 'auto' chose numpy: %s", error)
     else:
         _log.info("backend 'auto' chose %s: %s", backend.name, backend.device_name)

@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .backend import Backend, is_on_host
+from .arrays import is_on_host
+from .backend import Backend
 from .data import check_X
 from .errors import InputError
 from .initializers import RandomState, check_random_state, draw_seed

@@ -9,16 +9,18 @@ fraction of its memory traffic.
 
 from __future__ import annotations
 
+import functools
 import inspect
-import threading
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .formulas import Formula
 
-__all__ = ["TILE", "Routine"]
+__all__ = ["TILE", "Compiler", "generate"]
 
 TILE = 32_768  #: elements a tile; a formula's operands and scratch together then fit the L2 cache
 
@@ -87,18 +89,19 @@ def _text(operand: Any) -> str:
     return operand.text if isinstance(operand, _Symbol) else repr(operand)
 
 
-def _trace(formula: Formula) -> tuple[list[str], set[str], _Trace, tuple[_Symbol, ...]]:
-    """Return the formula's argument names, those that are scalars, its trace and its results."""
+def _trace(formula: Formula) -> tuple[list[str], list[str], _Trace, tuple[_Symbol, ...]]:
+    """Return the names of the formula's arrays and scalars, its trace and its results."""
     trace = _Trace()
     parameters = list(inspect.signature(formula.function).parameters.values())[1:]
-    scalars = {p.name for p in parameters if p.annotation in (float, "float")}
+    scalars = [p.name for p in parameters if p.annotation in (float, "float")]
+    arrays = [p.name for p in parameters if p.name not in scalars]
     symbols = [_Symbol(trace, p.name, scalar=p.name in scalars) for p in parameters]
     results = formula(trace, *symbols)
     results = results if isinstance(results, tuple) else (results,)
     computed = {symbol.text for _, _, symbol in trace.operations}
     if len({r.text for r in results} & computed) < len(results):
         raise TypeError("a formula must compute each result by itself: write x * 1.0 for an old x")
-    return [p.name for p in parameters], scalars, trace, results
+    return arrays, scalars, trace, results
 
 
 class _Registers:
@@ -107,19 +110,39 @@ class _Registers:
     def __init__(self, prefix: str) -> None:
         self.prefix, self.count, self.free = prefix, 0, list[str]()
 
+    @property
+    def names(self) -> list[str]:
+        return [f"{self.prefix}{i}" for i in range(self.count)]
+
     def take(self) -> str:
         if self.free:
             return self.free.pop()
         self.count += 1
-        return f"{self.prefix}{self.count - 1}"
+        return self.names[-1]
 
 
-def _generate(formula: Formula) -> tuple[str, list[str], set[str], int, int]:
-    """Return the routine's source, its arguments, the scalars, and how many scratch and masks.
+@dataclass(frozen=True)
+class Code:
+    """A formula as straight-line NumPy: ``run(*arrays, *scratch, *masks, *constants, *scalars)``.
+
+    `source` is its text; `written` is the place among the arrays of one that is written to.
+    """
+
+    source: str
+    run: Callable[..., None]
+    written: int
+    scratch: int
+    masks: int
+    constants: tuple[float, ...]
+
+
+@functools.lru_cache(maxsize=256)
+def generate(formula: Formula) -> Code:
+    """Trace *formula* and return its code.
 
     A result goes straight to its place if nothing reads the place's old value later.
     """
-    names, scalars, trace, results = _trace(formula)
+    arrays, scalars, trace, results = _trace(formula)
     last_read = {
         _text(operand): step
         for step, (_, operands, _) in enumerate(trace.operations)
@@ -127,11 +150,16 @@ def _generate(formula: Formula) -> tuple[str, list[str], set[str], int, int]:
     }
     target = {result.text: name for result, name in zip(results, formula.writes, strict=True)}
     scratch, masks = _Registers("t"), _Registers("mask")
+    constants: dict[str, float] = {}
     place: dict[str, str] = {}  # where each operation's result lies
     lines, late = [], []
     for step, (name, operands, result) in enumerate(trace.operations):
+        for operand in operands:
+            if isinstance(operand, float):
+                place.setdefault(_text(operand), f"c{len(constants)}")
+                constants[place[_text(operand)]] = operand
         sources = [place.get(_text(o), _text(o)) for o in operands]
-        for operand in {_text(o) for o in operands} & place.keys():
+        for operand in sorted({o.text for o in operands if isinstance(o, _Symbol)} & place.keys()):
             if last_read[operand] == step and operand not in target:
                 (masks if place[operand].startswith("mask") else scratch).free.append(
                     place[operand]
@@ -144,56 +172,63 @@ def _generate(formula: Formula) -> tuple[str, list[str], set[str], int, int]:
             if goal is not None:
                 late.append(f"    copyto({goal}, {place[result.text]})")
         lines.append(f"    {name}({', '.join(sources)}, out={place[result.text]})")
-    buffers = [f"t{i}" for i in range(scratch.count)] + [f"mask{i}" for i in range(masks.count)]
-    source = "\n".join([f"def routine({', '.join(names + buffers)}):", *lines, *late])
-    return source, names, scalars, scratch.count, masks.count
+    parameters = [*arrays, *scratch.names, *masks.names, *constants, *scalars]
+    source = "\n".join([f"def run({', '.join(parameters)}):", *lines, *late])
+    scope: dict[str, Any] = {}
+    exec(source, vars(np) | {"abs": np.abs}, scope)
+    written, values = arrays.index(formula.writes[0]), tuple(constants.values())
+    return Code(source, scope["run"], written, scratch.count, masks.count, values)
 
 
-class Routine:
-    """A formula as a NumPy routine: ``routine(*arguments)`` writes the new values in place.
+class Compiler:
+    """Binds formulas to arrays: ``compiler(formula, *arrays)`` returns ``routine(*scalars)``.
+
+    All that a call needs is made when it is bound: tiles as views, constants in the arrays' dtype,
+    scratch.  The routines of one compiler share scratch, so that it stays in the cache; two of them
+    must not run at the same time.
 
     Arrays are 1-D of one length, or 2-D of shape ``(n, m)``, ``(n, 1)`` or ``(1, m)``, all of one
-    dtype; those written to have the full shape.  `source` is the generated code.
+    dtype; those written to have the full shape.
     """
 
-    def __init__(self, formula: Formula, tile: int = TILE) -> None:
-        self.source, names, scalars, self._scratch, self._masks = _generate(formula)
-        self._arrays = [i for i, name in enumerate(names) if name not in scalars]
-        self._written = names.index(formula.writes[0])
+    def __init__(self, tile: int = TILE) -> None:
         self._tile = tile
-        self._local = threading.local()
-        scope: dict[str, Any] = {}
-        exec(self.source, vars(np) | {"abs": np.abs}, scope)
-        self._run = scope["routine"]
+        self._shared: dict[Any, list[np.ndarray]] = {}
 
-    def __call__(self, *arguments: Any) -> None:
-        """Write the new values into the *arguments* that the formula names."""
-        written = arguments[self._written]
-        if written.size <= self._tile:
-            self._run(*arguments, *self._buffers(written.shape, written.dtype))
-            return
+    def __call__(self, formula: Formula, *arrays: np.ndarray) -> Callable[..., None]:
+        """Return the routine that writes the formula's new values into the *arrays* it names."""
+        code = generate(formula)
+        written = arrays[code.written]
+        constants = [np.array(value, written.dtype) for value in code.constants]
+        parts = []
         for tile in _tiles(written.shape, self._tile):
-            pieces = list(arguments)
-            for i in self._arrays:
-                pieces[i] = _piece(arguments[i], tile)
-            part = pieces[self._written]
-            self._run(*pieces, *self._buffers(part.shape, part.dtype))
+            pieces = [_piece(array, tile) for array in arrays]
+            shape = pieces[code.written].shape
+            scratch = self._scratch(written.dtype, code.scratch, shape)
+            masks = self._scratch(np.dtype(bool), code.masks, shape)
+            parts.append(functools.partial(code.run, *pieces, *scratch, *masks, *constants))
+        return parts[0] if len(parts) == 1 else functools.partial(_run_all, parts)
 
-    def _buffers(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[np.ndarray, ...]:
-        """Scratch of *shape*, one set a thread, kept: a step must not allocate."""
-        kept = vars(self._local).setdefault("buffers", {})
-        found: tuple[np.ndarray, ...] | None = kept.get((shape, dtype))
-        if found is None:
-            if len(kept) >= 16:
-                kept.clear()
-            found = tuple(np.empty(shape, dtype) for _ in range(self._scratch))
-            found += tuple(np.empty(shape, np.bool_) for _ in range(self._masks))
-            kept[shape, dtype] = found
-        return found
+    def _scratch(
+        self, dtype: np.dtype[Any], count: int, shape: tuple[int, ...]
+    ) -> list[np.ndarray]:
+        size, shared = math.prod(shape), self._shared.setdefault(dtype, [])
+        for k in range(count):
+            if k == len(shared) or shared[k].size < size:
+                shared[k : k + 1] = [np.empty(size, dtype)]
+        return [flat[:size].reshape(shape) for flat in shared[:count]]
+
+
+def _run_all(parts: Sequence[Callable[..., None]], *scalars: float) -> None:
+    for part in parts:
+        part(*scalars)
 
 
 def _tiles(shape: tuple[int, ...], tile: int) -> Iterator[tuple[slice, ...]]:
     """Cut *shape* into blocks of whole rows of at most *tile* elements, or into parts of rows."""
+    if math.prod(shape) <= tile:
+        yield (slice(None),) * len(shape)
+        return
     width = shape[-1]
     columns = range(0, width, min(width, tile))
     if len(shape) == 1:

@@ -3,12 +3,14 @@
 A formula is a pure expression of arrays and Python floats, ``f(xp, ...)``: no ``out=``, nothing in
 place, no branch on a value.  A `Formula` names the arguments whose new values it returns; a backend
 *compiles* it into a routine that writes them there (tiles on NumPy, one fused kernel on CuPy).
-Arguments annotated ``float`` are scalars.  Both branches of a ``where`` must be finite: it may be
-computed as ``a·c + b·¬c``.
+Arguments annotated ``float`` are scalars, and come last.  Both branches of a ``where`` must be
+finite: it may be computed as ``a·c + b·¬c``.  A float meets float arrays only: in a fused kernel
+CuPy computes two scalars, or a scalar and a mask, in half precision.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,7 @@ __all__ = [
     "Array",
     "Formula",
     "Xp",
+    "accumulate",
     "adam",
     "logistic",
     "sgd",
@@ -52,7 +55,7 @@ class Activation:
     value: Callable[[Xp, Array], Array]
     gradient: Callable[[Xp, Array, Array], Array]
 
-    @property
+    @functools.cached_property
     def forward(self) -> Formula:
         """``A = g(Z + b)``, in the place of Z."""
 
@@ -61,7 +64,7 @@ class Activation:
 
         return Formula(forward, ("Z",))
 
-    @property
+    @functools.cached_property
     def backward(self) -> Formula:
         """``dZ = dA ∘ g'(Z)``, in the place of dA."""
 
@@ -69,6 +72,18 @@ class Activation:
             return self.gradient(xp, dA, A)
 
         return Formula(backward, ("dA",))
+
+    @functools.cached_property
+    def backward_from_one(self) -> Formula:
+        """``dZ = (w dZ_above) ∘ g'(Z)`` below a layer of one unit: dA is an outer product.
+
+        *w* is ``(n, 1)``, *dZ_above* ``(1, m)``.
+        """
+
+        def backward(xp: Xp, dZ: Array, A: Array, w: Array, dZ_above: Array) -> Array:
+            return self.gradient(xp, w * dZ_above, A)
+
+        return Formula(backward, ("dZ",))
 
 
 def sigmoid(xp: Xp, Z: Array) -> Array:
@@ -126,6 +141,14 @@ def _logistic(
 
 #: ``dZ_L = (σ(Z_L + b_L) - Y) · scale`` in the place of Z_L, and each example's loss.
 logistic = Formula(_logistic, ("Z", "losses"))
+
+
+def _accumulate(xp: Xp, total: Array, part: Array) -> Array:
+    return total + part
+
+
+#: ``total := total + part``
+accumulate = Formula(_accumulate, ("total",))
 
 
 # --- optimizer rules over the flat parameters θ and their gradient --------------------------------

@@ -42,8 +42,9 @@ class Workspace:
     """The views that one pass over m columns writes: see the shape table of the README."""
 
     A: list[Array]  #: hidden activations A_1 … A_{L-1}, (n_l, m)
-    output: Array  #: Z_L, later dZ_L, and below it each example's loss, (2, m)
-    dA: list[Array]  #: dA_1 … dA_{L-1}, (n_l, m); every other one shares its memory
+    Y: Array  #: targets, (1, m)
+    last: Array  #: Z_L, later dZ_L, and below it each example's loss, (2, m)
+    dZ: list[Array]  #: dA_l, later dZ_l, of l = 1 … L-1, (n_l, m); every other one shares memory
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,17 @@ class Layout:
         depth = len(views) // 2
         return list(zip(views[:depth], views[depth:], strict=True))
 
+    def flops(self, m: int) -> int:
+        """Return the floating-point operations of the products of a step over *m* columns."""
+        n = self.layer_sizes
+        products = [n_in * n_out for n_in, n_out in itertools.pairwise(n)]
+        return 2 * m * (3 * sum(products) - products[0])  # dA_0 is not computed
+
     def _workspace_shapes(self, m: int) -> list[Shape]:
         hidden = self.layer_sizes[1:-1]
-        # dA_l is dead once dA_{l-1} is made, so two buffers serve all layers in turn.
+        # dZ_l is dead once dA_{l-1} is made, so two buffers serve all layers in turn.
         turns = [max(hidden[turn::2], default=0) for turn in (0, 1)]
-        return [*((n, m) for n in hidden), (2, m), *((n, m) for n in turns)]
+        return [*((n, m) for n in hidden), (1, m), (2, m), *((n, m) for n in turns)]
 
     def workspace_size(self, m: int) -> int:
         """Return how many elements `workspace` needs for *m* columns."""
@@ -93,6 +100,6 @@ class Layout:
     def workspace(self, flat: Array, m: int) -> Workspace:
         """Carve the workspace of a pass over *m* columns out of *flat*."""
         hidden = self.layer_sizes[1:-1]
-        *A, output, even, odd = carve(flat, self._workspace_shapes(m))
-        dA = [(even, odd)[i % 2][:n] for i, n in enumerate(hidden)]
-        return Workspace(A, output, dA)
+        *A, Y, last, even, odd = carve(flat, self._workspace_shapes(m))
+        dZ = [(even, odd)[i % 2][:n] for i, n in enumerate(hidden)]
+        return Workspace(A, Y, last, dZ)

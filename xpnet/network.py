@@ -1,4 +1,4 @@
-"""The L-layer network: its parameters, and the forward and backward pass.
+"""The L-layer network: its parameters, its doors, its copies.
 
 Columns are examples: ``X = A_0`` of shape ``(n_0, m)`` is a transposed view of the user's rows, and
 the shape table of the README holds for every name here.  Public methods take rows.
@@ -14,99 +14,17 @@ from typing import Any
 
 from .backend import Backend, get_backend
 from .errors import InputError, known, unknown
-from .formulas import ACTIVATIONS, Array, logistic, sigmoid
+from .formulas import ACTIVATIONS, Array, sigmoid
 from .initializers import RandomState, initialize
 from .layout import Layout, size
+from .passes import Pass
 from .state import TrainingState
 
-__all__ = ["DTYPES", "Network", "Pass"]
+__all__ = ["DTYPES", "Network", "is_uint8", "named"]
 
 DTYPES = ("float32", "float64")
 
 _CHUNK = 2**22  #: elements of workspace that a prediction takes at a time
-
-
-class _Layer:
-    """One layer over m columns, its two directions side by side."""
-
-    def __init__(self, net: Network, l: int, A: Array, dA_prev: Array | None, ones: Array) -> None:
-        self.xp, self.ones = net.backend.xp, ones
-        self.W, self.b = net.layers[l - 1]
-        self.dW, self.db = net.gradient_layers[l - 1]
-        self.A, self.dA_prev = A, dA_prev
-        self.WT = self.W.T
-        if l < net.depth:
-            activation = ACTIVATIONS[net.activations[l - 1]]
-            self.activate = net.backend.compile(activation.forward)
-            self.differentiate = net.backend.compile(activation.backward)
-
-    def product(self, A_prev: Array) -> Array:
-        """``W A_prev``, where A will be."""
-        self.A_prev_T = A_prev.T
-        self.xp.matmul(self.W, A_prev, out=self.A)
-        return self.A
-
-    def forward(self, A_prev: Array) -> Array:
-        """``A = g(W A_prev + b)``."""
-        self.activate(self.product(A_prev), self.b)
-        return self.A
-
-    def backward(self, dA: Array) -> Array | None:
-        """``dZ = dA ∘ g'(Z)``, in dA's place; ``db = Σ dZ`` over the examples; `products`."""
-        self.differentiate(dA, self.A)
-        self.xp.matmul(dA, self.ones, out=self.db)
-        return self.products(dA)
-
-    def products(self, dZ: Array) -> Array | None:
-        """``dW = dZ A_prevᵀ`` and ``dA_prev = Wᵀ dZ``, the latter not for the first layer."""
-        self.xp.matmul(dZ, self.A_prev_T, out=self.dW)
-        if self.dA_prev is not None:
-            self.xp.matmul(self.WT, dZ, out=self.dA_prev)
-        return self.dA_prev
-
-
-class Pass:
-    """The forward and backward pass of *net* over *m* columns, every buffer carved beforehand.
-
-    A smaller pass may share the *workspace* of a larger one.
-    """
-
-    def __init__(self, net: Network, m: int, workspace: Array | None = None) -> None:
-        xp = net.backend.xp
-        if workspace is None:
-            workspace = xp.empty(net.layout.workspace_size(m), dtype=net.dtype)
-        self.workspace, self.m = workspace, m
-        views = net.layout.workspace(workspace, m)
-        self._xp, self._output, self._losses = xp, views.output, views.output[1:]
-        outputs, inputs = [*views.A, views.output[:1]], [None, *views.dA]
-        self._ones = xp.ones((m, 1), dtype=net.dtype)
-        self.layers = [
-            _Layer(net, l, A, dA_prev, self._ones)
-            for l, (A, dA_prev) in enumerate(zip(outputs, inputs, strict=True), start=1)
-        ]
-        self._logistic = net.backend.compile(logistic)
-
-    def products(self, A: Array) -> Array:
-        """Return ``W_L A_{L-1}`` for ``A_0 = A``: the logits, but for the last bias."""
-        *hidden, output = self.layers
-        for layer in hidden:
-            A = layer.forward(A)
-        return output.product(A)
-
-    def logits(self, A: Array) -> Array:
-        """Return ``Z_L`` for ``A_0 = A``, in the workspace."""
-        Z = self.products(A)
-        return self._xp.add(Z, self.layers[-1].b, out=Z)
-
-    def loss_and_gradients(self, A: Array, Y: Array, scale: float, sums: Array) -> None:
-        """Write the gradients of ``scale · Σ loss``, and ``Σ loss`` itself into ``sums[1, 0]``."""
-        Z, output = self.products(A), self.layers[-1]
-        self._logistic(Z, self._losses, output.b, Y, scale)  # Z is dZ_L now
-        self._xp.matmul(self._output, self._ones, out=sums)  # Σ dZ_L and Σ loss at one go
-        output.db[...] = sums[:1]
-        dA = output.products(Z)
-        for layer in reversed(self.layers[:-1]):
-            dA = layer.backward(dA)
 
 
 class Network:
@@ -194,7 +112,6 @@ class Network:
         self.theta = theta
         self.gradient = self.backend.xp.zeros_like(theta)
         self.layers = tuple(self.layout.parameters(self.theta))
-        self.gradient_layers = tuple(self.layout.parameters(self.gradient))
         self.parameters: Mapping[str, Array] = MappingProxyType(named(self.layers))
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
@@ -256,7 +173,7 @@ class Network:
         for start in range(0, m, chunk):
             part = columns[:, start : start + chunk]
             width = part.shape[1]
-            step = full if width == chunk else Pass(self, width, full.workspace)
+            step = full if width == chunk else Pass(self, width, workspace=full.workspace)
             Z[:, start : start + width] = step.logits(part)
         return Z
 
@@ -306,11 +223,12 @@ class Network:
         """
         with self.backend as backend:
             A = self.columns(X)
-            Y = self.targets(y, A.shape[1])
             m, sums = A.shape[1], backend.xp.empty((2, 1), dtype=self.dtype)
-            Pass(self, m).loss_and_gradients(A, Y, 1.0 / m, sums)
+            step = Pass(self, m)
+            step.Y[...] = self.targets(y, m)
+            step.loss_and_gradients(A, 1.0 / m, sums)
             loss = float(backend.to_host(sums)[1, 0]) / m
-            return loss, named(self.gradient_layers, prefix="d")
+            return loss, named(self.layout.parameters(self.gradient), prefix="d")
 
     def targets(self, y: Any, m: int) -> Array:
         """Return 0/1 targets *y* as ``Y`` of shape ``(1, m)`` on the device."""
@@ -332,7 +250,7 @@ class Network:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        carved = {"gradient", "layers", "gradient_layers", "parameters"}
+        carved = {"gradient", "layers", "parameters"}
         state = {name: value for name, value in vars(self).items() if name not in carved}
         return state | {"theta": self.backend.to_host(self.theta), "training": None}
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .backend import NumpyBackend, is_on_host
+from .arrays import is_on_host
+from .backend import NumpyBackend
 from .data import check_finite
 from .errors import InputError
 

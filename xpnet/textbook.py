@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .backend import array_namespace
+from .arrays import array_namespace
 from .errors import InputError, unknown
 from .formulas import Array, Xp
 from .initializers import RandomState, initialize

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .data import check_finite, check_labels, check_lengths, check_X
 from .errors import InputError, TrainingDiverged, positive
-from .formulas import Array, logistic, sigmoid
-from .network import Network, Pass, is_uint8
+from .formulas import Array, accumulate, logistic, sigmoid
+from .layout import ALIGNMENT
+from .network import Network, is_uint8
 from .optimizers import Optimizer, get_optimizer
+from .passes import Pass
 from .state import History, TrainingState
 
 __all__ = ["Epoch", "History", "evaluate", "train"]
@@ -98,21 +102,30 @@ def train(
             net.picture_shape = tuple(X.shape[1:])
         elif not is_uint8(X):
             net.picture_shape = None
-        batches = _Batches(net, A, Y, batch_size or len(targets), shuffle=shuffle)
-        run = _Run(net, state, batches)
-        last = state.epoch + epochs
-        while state.epoch < last:
-            run.epoch(last)
-            if watched is not None:
-                loss, accuracy = _measure(net, *watched)
-                run.require_finite(loss)
-                state.history.setdefault("val_loss", []).append(loss)
-                state.history.setdefault("val_accuracy", []).append(accuracy)
-            if state.epoch == last:
-                run.require_finite(net.backend.to_host(net.theta))
-            if callback is not None:
-                callback(Epoch(state.epoch, last, state.history))
+        run = _Run(net, state, (A, Y), shuffle)
+        with net.backend.splitting(len(run.workers)):
+            _loop(run, state.epoch + epochs, watched, callback)
     return state.history
+
+
+def _loop(
+    run: _Run,
+    last: int,
+    watched: tuple[Array, Array] | None,
+    callback: Callable[[Epoch], object] | None,
+) -> None:
+    net, state = run.net, run.state
+    while state.epoch < last:
+        run.epoch(last)
+        if watched is not None:
+            loss, accuracy = _measure(net, *watched)
+            run.require_finite(loss)
+            state.history.setdefault("val_loss", []).append(loss)
+            state.history.setdefault("val_accuracy", []).append(accuracy)
+        if state.epoch == last:
+            run.require_finite(net.backend.to_host(net.theta))
+        if callback is not None:
+            callback(Epoch(state.epoch, last, state.history))
 
 
 def evaluate(net: Network, X: Any, y: Any) -> tuple[float, float]:
@@ -129,72 +142,121 @@ def evaluate(net: Network, X: Any, y: Any) -> tuple[float, float]:
         return _measure(net, *_place(net, X, targets))
 
 
-class _Batches:
-    """The batches of an epoch: views of the data, or rows gathered into a buffer in a new order."""
+class _Worker:
+    """One thread's share of every batch: its columns, the passes over them, and their gradient.
+
+    Columns are views of the data; shuffled ones are gathered into a buffer, by the indices in
+    *order*.
+    """
 
     def __init__(
-        self, net: Network, columns: Array, Y: Array, width: int, *, shuffle: bool
+        self,
+        net: Network,
+        data: tuple[Array, Array],
+        slices: list[slice],
+        order: Array | None,
+        gradient: Array,
     ) -> None:
-        self.backend, xp = net.backend, net.backend.xp
-        m = columns.shape[1]
-        slices = [slice(start, min(start + width, m)) for start in range(0, m, width)]
-        self.widths = [part.stop - part.start for part in slices]
-        self.order = xp.empty(m, dtype="int64") if shuffle and len(slices) > 1 else None
-        if self.order is None:
-            self.parts = [(columns[:, part], Y[:, part]) for part in slices]
+        xp, self.backend, (columns, Y) = net.backend.xp, net.backend, data
+        widths = [part.stop - part.start for part in slices]
+        widest = Pass(net, max(widths), gradient=gradient)
+        passes = {
+            width: Pass(net, width, workspace=widest.workspace, gradient=gradient)
+            for width in set(widths) - {max(widths)}
+        }
+        self.passes = [passes.get(width, widest) for width in widths]
+        self.gradient, self.shuffled = gradient, order is not None
+        if order is None:
+            self.columns = [columns[:, part] for part in slices]
+            self.targets = [Y[:, part] for part in slices]
+            self.load(0)
             return
-        self.sources = columns.T, Y.T
-        buffers = [xp.empty((width, rows.shape[1]), dtype=net.dtype) for rows in self.sources]
-        self.indices = [self.order[part] for part in slices]
-        self.targets = [tuple(buffer[:w] for buffer in buffers) for w in self.widths]
-        self.parts = [(X_batch.T, Y_batch.reshape(1, -1)) for X_batch, Y_batch in self.targets]
+        buffer = xp.empty((max(widths), columns.shape[0]), dtype=net.dtype)
+        self.rows, self.rows_Y = columns.T, Y.T
+        self.indices = [order[part] for part in slices]
+        self.buffers = [buffer[:width] for width in widths]
+        self.columns = [rows.T for rows in self.buffers]
+        self.targets = [step.Y.reshape(-1, 1) for step in self.passes]
 
-    def shuffle(self, seed: int, epoch: int) -> None:
-        """Send the order of this *epoch* to the device, if batches are drawn in one."""
-        if self.order is not None:
-            order = np.random.default_rng([seed, epoch]).permutation(self.order.shape[0])
-            self.backend.send(order, self.order)
+    def load(self, k: int) -> None:
+        """Bring the columns and the targets of batch *k* to where its pass wants them."""
+        if self.shuffled:
+            self.backend.gather(self.rows, self.indices[k], self.buffers[k])
+            self.backend.gather(self.rows_Y, self.indices[k], self.targets[k])
+        else:
+            self.passes[k].Y[...] = self.targets[k]
 
-    def load(self, k: int) -> tuple[Array, Array]:
-        """Return ``A_0`` and ``Y`` of batch *k*; the next call may overwrite them."""
-        if self.order is not None:
-            for source, target in zip(self.sources, self.targets[k], strict=True):
-                self.backend.gather(source, self.indices[k], target)
-        return self.parts[k]
+    def step(self, k: int, scale: float, sums: Array) -> None:
+        """Compute the gradient of this share of batch *k*."""
+        if len(self.passes) > 1:
+            self.load(k)
+        self.passes[k].loss_and_gradients(self.columns[k], scale, sums)
 
 
 class _Run:
     """The buffers and routines of one call of `train`: everything that a step uses is made here."""
 
-    def __init__(self, net: Network, state: TrainingState, batches: _Batches) -> None:
-        xp, self.net, self.state, self.batches = net.backend.xp, net, state, batches
-        self.update = net.backend.compile(state.optimizer.formula)
-        widest = Pass(net, batches.widths[0])
-        passes = {w: Pass(net, w, widest.workspace) for w in {batches.widths[-1]}}
-        self.passes = [passes.get(w, widest) for w in batches.widths]
-        self.sums = xp.empty((len(batches.widths), 2, 1), dtype=net.dtype)
-        self.sums_of = [self.sums[k] for k in range(len(batches.widths))]
+    def __init__(
+        self, net: Network, state: TrainingState, data: tuple[Array, Array], shuffle: bool
+    ) -> None:
+        xp, self.net, self.state = net.backend.xp, net, state
+        m = data[0].shape[1]
+        width = state.batch_size or m
+        starts = range(0, m, width)
+        self.widths = [min(width, m - start) for start in starts]
+        self.order = xp.empty(m, dtype="int64") if shuffle and len(starts) > 1 else None
+        n = net.backend.workers(net.layout.flops(width))
+        gradients = [net.gradient, *(xp.zeros_like(net.gradient) for _ in range(n - 1))]
+        self.workers = []
+        for t, gradient in enumerate(gradients):
+            cuts = [
+                slice(start + w * t // n, start + w * (t + 1) // n)
+                for start, w in zip(starts, self.widths, strict=True)
+            ]
+            self.workers.append(_Worker(net, data, cuts, self.order, gradient))
+        self.sums = xp.empty((len(starts), n, 2, 1), dtype=net.dtype)
+        self.sums_of = [[self.sums[k, t] for t in range(n)] for k in range(len(starts))]
+        self.updates = [self._bind_update(part, gradients) for part in _parts(net.n_flat, n)]
         self.start, self.good = xp.copy(net.theta), xp.copy(net.theta)
+
+    def _bind_update(self, part: slice, gradients: list[Array]) -> Callable[..., None]:
+        """The optimizer's formula over *part* of the flat vectors, once gradients are summed."""
+        net, compiler = self.net, self.net.backend.compiler()
+        first, *others = [gradient[part] for gradient in gradients]
+        vectors = [vector[part] for vector in self.state.vectors.values()]
+        update = compiler(self.state.optimizer.formula, net.theta[part], first, *vectors)
+        if not others:
+            return update
+        sums = [compiler(accumulate, first, other) for other in others]
+
+        def sum_and_update(*scalars: float) -> None:
+            for add in sums:
+                add()
+            update(*scalars)
+
+        return sum_and_update
 
     def step(self, k: int, rate: float) -> None:
         """One update from batch *k*."""
-        net, state = self.net, self.state
-        A, Y = self.batches.load(k)
-        scale = 1.0 / self.batches.widths[k]
-        self.passes[k].loss_and_gradients(A, Y, scale, self.sums_of[k])
+        state, run = self.state, self.net.backend.run
+        scale = 1.0 / self.widths[k]
+        shares = zip(self.workers, self.sums_of[k], strict=True)
+        run([partial(worker.step, k, scale, sums) for worker, sums in shares])
         state.step += 1
         scalars = state.optimizer.scalars(rate, state.step)
-        self.update(net.theta, net.gradient, *state.vectors.values(), *scalars)
+        run([partial(update, *scalars) for update in self.updates])
 
     def epoch(self, last: int) -> None:
         """Run one epoch, of the *last* that there will be; its loss goes to the history."""
-        state, n = self.state, len(self.passes)
+        state, n, backend = self.state, len(self.widths), self.net.backend
         self.start[...] = self.net.theta
-        self.batches.shuffle(state.seed, state.epoch)
+        if self.order is not None:
+            order = np.random.default_rng([state.seed, state.epoch]).permutation(sum(self.widths))
+            backend.send(order, self.order)
         for k in range(n):
             self.step(k, state.optimizer.rate((state.epoch + k / n) / last))
-        losses = self.net.backend.to_host(self.sums)[:, 1]
-        loss = float(np.sum(losses, dtype=float)) / sum(self.batches.widths)
+        losses = backend.to_host(self.sums)[:, :, 1]
+        loss = float(np.sum(losses, dtype=float)) / sum(self.widths)
         state.epoch += 1
         self.require_finite(loss)
         self.good, self.start = self.start, self.good
@@ -212,6 +274,12 @@ class _Run:
             f"parameters were kept; try a learning rate below {rate:g}, or features scaled to "
             "about unit size"
         )
+
+
+def _parts(length: int, n: int) -> list[slice]:
+    """Cut *length* into *n* slices, aligned as the layout is."""
+    cuts = [length * t // n // ALIGNMENT * ALIGNMENT for t in range(n)]
+    return [slice(a, b) for a, b in itertools.pairwise([*cuts, length])]
 
 
 def _checked(

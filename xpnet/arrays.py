@@ -1,0 +1,81 @@
+"""Arrays of any library: whose they are, where they lie, and how they are read on the host."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .formulas import Array, Xp
+
+__all__ = ["CUDA", "array_namespace", "dlpack_device", "is_on_host", "numbers", "on_host"]
+
+HOST, CUDA = 1, 2  #: DLPack's device types
+
+
+def array_namespace(*arrays: Array) -> Xp:
+    """Return the module that the class of *arrays* belongs to; nothing is imported.
+
+    Raises
+    ------
+    InputError
+        If the arrays come from different libraries, or are no arrays.
+    """
+    roots = {type(array).__module__.partition(".")[0] for array in arrays}
+    if len(roots) != 1 or not all(hasattr(array, "shape") for array in arrays):
+        kinds = ", ".join(sorted({type(array).__name__ for array in arrays}))
+        raise InputError(f"arrays of one library expected; got {kinds} of {sorted(roots)}")
+    return sys.modules[roots.pop()]
+
+
+def dlpack_device(array: object) -> tuple[int, int] | None:
+    """The (type, index) of the device of a foreign array that speaks DLPack; None for others."""
+    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack_device__"):
+        return None
+    kind, index = array.__dlpack_device__()
+    return int(kind), int(index)
+
+
+def is_on_host(array: object) -> bool:
+    """Tell whether *array*, if it is one at all, lies where NumPy can read it."""
+    device = dlpack_device(array)
+    return device is None or device[0] == HOST
+
+
+def _from_dlpack_on_host(array: Any) -> Any:
+    """Foreign arrays as NumPy arrays, moved to the host where they are not; the rest unchanged."""
+    device = dlpack_device(array)
+    if device is None:
+        return array
+    try:
+        return np.from_dlpack(array) if device[0] == HOST else np.from_dlpack(array, device="cpu")
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        name = f"{type(array).__module__}.{type(array).__name__}"
+        raise InputError(
+            f"array: a {name} on DLPack device {device} could not be read on the host ({error}); "
+            "move it to the CPU first, or use the backend of its device"
+        ) from error
+
+
+def on_host(array: Any) -> np.ndarray:
+    """*array*, of any library or none, as a NumPy array of numbers; copied only if it must be."""
+    array = _from_dlpack_on_host(array)
+    try:
+        host = np.asarray(array)
+    except (TypeError, ValueError) as error:  # lists of unequal lengths
+        raise InputError(f"array: expected numbers in rows of one length; got {error}") from error
+    if np.ma.isMaskedArray(array):
+        raise InputError("array: expected a plain array; got a masked one; drop or fill it")
+    numbers(host)
+    return host
+
+
+def numbers(array: Array) -> Array:
+    """Return *array* if it holds booleans, integers or real floats."""
+    if array.dtype.kind not in "biuf":
+        raise InputError(
+            f"array: expected numbers; got dtype {array.dtype}; encode or convert them"
+        )
+    return array

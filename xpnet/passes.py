@@ -1,0 +1,132 @@
+"""The forward and backward pass over m columns.
+
+Columns are examples; the shape table of the README holds for every name here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .formulas import ACTIVATIONS, Array, Xp, logistic
+
+__all__ = ["Pass"]
+
+Pair = tuple[Array, Array]
+Compiler = Callable[..., Callable[..., None]]
+
+
+class _Layer:
+    """One layer over m columns, its two directions side by side.
+
+    ``dA_prev`` is where the layer below wants its ``dA``: None for the first layer, whose inputs
+    need no gradient.
+    """
+
+    def __init__(self, xp: Xp, parameters: Pair, gradients: Pair, A: Array, dZ: Array) -> None:
+        self.xp, self.A, self.dZ = xp, A, dZ
+        self.W, self.b = parameters
+        self.dW, self.db = gradients
+        self.WT = self.W.T
+        self.dA_prev: Array | None = None
+
+    def product(self, A_prev: Array) -> Array:
+        """``W A_prev``, where A will be."""
+        self.A_prev_T = A_prev.T
+        self.xp.matmul(self.W, A_prev, out=self.A)
+        return self.A
+
+    def gradients(self) -> None:
+        """``dW = dZ A_prevᵀ`` and ``dA_prev = Wᵀ dZ``."""
+        self.xp.matmul(self.dZ, self.A_prev_T, out=self.dW)
+        if self.dA_prev is not None:
+            self.xp.matmul(self.WT, self.dZ, out=self.dA_prev)
+
+
+class _Hidden(_Layer):
+    """A layer with an activation, below the layer *above*."""
+
+    def activated(self, name: str, above: _Layer, ones: Array, compiler: Compiler) -> _Hidden:
+        """Compile its formulas; *ones* sums over the examples."""
+        activation, self.ones = ACTIVATIONS[name], ones
+        self.activate = compiler(activation.forward, self.A, self.b)
+        if above.W.shape[0] == 1:  # dA = Wᵀ dZ is an outer product: no work for BLAS
+            outer = activation.backward_from_one
+            self.differentiate = compiler(outer, self.dZ, self.A, above.WT, above.dZ)
+        else:
+            above.dA_prev = self.dZ
+            self.differentiate = compiler(activation.backward, self.dZ, self.A)
+        return self
+
+    def forward(self, A_prev: Array) -> Array:
+        """``A = g(W A_prev + b)``."""
+        self.product(A_prev)
+        self.activate()
+        return self.A
+
+    def backward(self) -> None:
+        """``dZ = dA ∘ g'(Z)`` and ``db = Σ dZ``; then `gradients`."""
+        self.differentiate()
+        self.xp.matmul(self.dZ, self.ones, out=self.db)
+        self.gradients()
+
+
+class Pass:
+    """The forward and backward pass of `Network` *net* over *m* columns, bound beforehand.
+
+    A smaller pass may share the *workspace* of a larger one.  Gradients go into *gradient*, by
+    default the network's own.
+
+    Attributes
+    ----------
+    Y : array of shape (1, m)
+        The targets, to be filled in before `loss_and_gradients`.
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        m: int,
+        *,
+        workspace: Array | None = None,
+        gradient: Array | None = None,
+    ) -> None:
+        xp, compiler = net.backend.xp, net.backend.compiler()
+        if workspace is None:
+            workspace = xp.empty(net.layout.workspace_size(m), dtype=net.dtype)
+        self.workspace, self._xp = workspace, xp
+        views = net.layout.workspace(workspace, m)
+        self.Y, self._last = views.Y, views.last
+        self._ones = xp.ones((m, 1), dtype=net.dtype)
+        gradients = net.layout.parameters(net.gradient if gradient is None else gradient)
+        Z, losses = views.last[:1], views.last[1:]
+        self.output = above = _Layer(xp, net.layers[-1], gradients[-1], Z, Z)
+        self.hidden: list[_Hidden] = []
+        for l in range(net.depth - 1, 0, -1):
+            layer = _Hidden(
+                xp, net.layers[l - 1], gradients[l - 1], views.A[l - 1], views.dZ[l - 1]
+            )
+            above = layer.activated(net.activations[l - 1], above, self._ones, compiler)
+            self.hidden.insert(0, layer)
+        self._logistic = compiler(logistic, Z, losses, self.output.b, self.Y)
+
+    def products(self, A: Array) -> Array:
+        """Return ``W_L A_{L-1}`` for ``A_0 = A``: the logits, but for the last bias."""
+        for layer in self.hidden:
+            A = layer.forward(A)
+        return self.output.product(A)
+
+    def logits(self, A: Array) -> Array:
+        """Return ``Z_L`` for ``A_0 = A``, in the workspace."""
+        Z = self.products(A)
+        return self._xp.add(Z, self.output.b, out=Z)
+
+    def loss_and_gradients(self, A: Array, scale: float, sums: Array) -> None:
+        """Write the gradients of ``scale · Σ loss``, and ``Σ loss`` itself into ``sums[1, 0]``."""
+        self.products(A)
+        self._logistic(scale)  # Z_L is dZ_L now, and the losses are below it
+        self._xp.matmul(self._last, self._ones, out=sums)  # Σ dZ_L and Σ loss at one go
+        self.output.db[...] = sums[:1]
+        self.output.gradients()
+        for layer in reversed(self.hidden):
+            layer.backward()
