@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import xpnet.network
 import xpnet.passes
 from xpnet import GradientMismatch, InputError, Network, check_gradients, textbook
 from xpnet.formulas import ACTIVATIONS, Activation
@@ -265,7 +264,7 @@ def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
     X, _ = problem(rng, 3, 50)
     net = Network([3, 4, 1], backend=backend, dtype="float64", random_state=0)
     whole = net.decision_function(X)
-    monkeypatch.setattr(xpnet.network, "_CHUNK", 5 * 7)
+    monkeypatch.setattr(backend, "chunk", 4 * 7)
     np.testing.assert_allclose(net.decision_function(X), whole, rtol=1e-13)
 
 

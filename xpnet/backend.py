@@ -50,6 +50,7 @@ class Backend:
 
     name: str
     xp: Xp
+    chunk = 2**24  #: how many elements of a layer a prediction best computes at a time
 
     def __enter__(self) -> Self:
         return self
@@ -122,6 +123,7 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     xp = np
+    chunk = 2**16  # what fits the L2 cache
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = None if threads is None else _thread_count(threads)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -23,8 +24,6 @@ from .state import TrainingState
 __all__ = ["DTYPES", "Network", "is_uint8", "named"]
 
 DTYPES = ("float32", "float64")
-
-_CHUNK = 2**22  #: elements of workspace that a prediction takes at a time
 
 
 class Network:
@@ -166,16 +165,23 @@ class Network:
 
     def logits(self, columns: Array) -> Array:
         """Return ``Z_L`` of shape ``(1, m)`` on the device for *columns* ``(n_0, m)``."""
-        xp, m = self.backend.xp, columns.shape[1]
-        chunk = min(m, max(1, _CHUNK // sum(self.layer_sizes[1:])))
-        Z = xp.empty((1, m), dtype=self.dtype)
-        full = Pass(self, chunk)
-        for start in range(0, m, chunk):
-            part = columns[:, start : start + chunk]
-            width = part.shape[1]
-            step = full if width == chunk else Pass(self, width, workspace=full.workspace)
-            Z[:, start : start + width] = step.logits(part)
+        backend, m = self.backend, columns.shape[1]
+        Z = backend.xp.empty((1, m), dtype=self.dtype)
+        n = min(m, backend.workers(self.layout.flops(m)))
+        cuts = [slice(m * t // n, m * (t + 1) // n) for t in range(n)]
+        with backend.splitting(n):
+            backend.run([partial(self._predict, columns[:, cut], Z[:, cut]) for cut in cuts])
         return Z
+
+    def _predict(self, columns: Array, Z: Array) -> None:
+        """Write the logits of *columns* into *Z*, as many at a time as the backend likes."""
+        xp, (W_L, b_L) = self.backend.xp, self.layers[-1]
+        chunk = max(1, self.backend.chunk // max(self.layer_sizes[1:]))
+        for start in range(0, Z.shape[1], chunk):
+            A = columns[:, start : start + chunk]
+            for (W, b), name in zip(self.layers, self.activations, strict=False):
+                A = ACTIVATIONS[name].value(xp, xp.matmul(W, A) + b)
+            Z[:, start : start + chunk] = xp.matmul(W_L, A) + b_L
 
     def decision_function(self, X: Any) -> Array:
         """Return the logits of rows *X*, shape ``(m,)``: above zero means the second class.

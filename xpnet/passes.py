@@ -110,20 +110,11 @@ class Pass:
             self.hidden.insert(0, layer)
         self._logistic = compiler(logistic, Z, losses, self.output.b, self.Y)
 
-    def products(self, A: Array) -> Array:
-        """Return ``W_L A_{L-1}`` for ``A_0 = A``: the logits, but for the last bias."""
-        for layer in self.hidden:
-            A = layer.forward(A)
-        return self.output.product(A)
-
-    def logits(self, A: Array) -> Array:
-        """Return ``Z_L`` for ``A_0 = A``, in the workspace."""
-        Z = self.products(A)
-        return self._xp.add(Z, self.output.b, out=Z)
-
     def loss_and_gradients(self, A: Array, scale: float, sums: Array) -> None:
         """Write the gradients of ``scale · Σ loss``, and ``Σ loss`` itself into ``sums[1, 0]``."""
-        self.products(A)
+        for layer in self.hidden:
+            A = layer.forward(A)
+        self.output.product(A)
         self._logistic(scale)  # Z_L is dZ_L now, and the losses are below it
         self._xp.matmul(self._last, self._ones, out=sums)  # Σ dZ_L and Σ loss at one go
         self.output.db[...] = sums[:1]
