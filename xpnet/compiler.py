@@ -24,6 +24,7 @@ __all__ = ["TILE", "Compiler", "generate"]
 
 TILE = 32_768  #: elements a tile; a formula's operands and scratch together then fit the L2 cache
 
+_WANT_FULL = {"maximum", "minimum"}  # NumPy's loops of these are slow against a single number
 _MASKS = {"greater", "greater_equal", "less", "less_equal", "logical_not"}
 
 
@@ -125,7 +126,8 @@ class _Registers:
 class Code:
     """A formula as straight-line NumPy: ``run(*arrays, *scratch, *masks, *constants, *scalars)``.
 
-    `source` is its text; `written` is the place among the arrays of one that is written to.
+    `source` is its text; `written` is the place among the arrays of one that is written to;
+    `constants` are values, each with whether it wants an array of the full shape.
     """
 
     source: str
@@ -133,7 +135,7 @@ class Code:
     written: int
     scratch: int
     masks: int
-    constants: tuple[float, ...]
+    constants: tuple[tuple[float, bool], ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -150,15 +152,17 @@ def generate(formula: Formula) -> Code:
     }
     target = {result.text: name for result, name in zip(results, formula.writes, strict=True)}
     scratch, masks = _Registers("t"), _Registers("mask")
-    constants: dict[str, float] = {}
+    constants: dict[tuple[float, bool], str] = {}
     place: dict[str, str] = {}  # where each operation's result lies
     lines, late = [], []
     for step, (name, operands, result) in enumerate(trace.operations):
+        sources = []
         for operand in operands:
             if isinstance(operand, float):
-                place.setdefault(_text(operand), f"c{len(constants)}")
-                constants[place[_text(operand)]] = operand
-        sources = [place.get(_text(o), _text(o)) for o in operands]
+                key = operand, name in _WANT_FULL
+                sources.append(constants.setdefault(key, f"c{len(constants)}"))
+            else:
+                sources.append(place.get(operand.text, operand.text))
         for operand in sorted({o.text for o in operands if isinstance(o, _Symbol)} & place.keys()):
             if last_read[operand] == step and operand not in target:
                 (masks if place[operand].startswith("mask") else scratch).free.append(
@@ -172,12 +176,12 @@ def generate(formula: Formula) -> Code:
             if goal is not None:
                 late.append(f"    copyto({goal}, {place[result.text]})")
         lines.append(f"    {name}({', '.join(sources)}, out={place[result.text]})")
-    parameters = [*arrays, *scratch.names, *masks.names, *constants, *scalars]
+    parameters = [*arrays, *scratch.names, *masks.names, *constants.values(), *scalars]
     source = "\n".join([f"def run({', '.join(parameters)}):", *lines, *late])
     scope: dict[str, Any] = {}
     exec(source, vars(np) | {"abs": np.abs}, scope)
-    written, values = arrays.index(formula.writes[0]), tuple(constants.values())
-    return Code(source, scope["run"], written, scratch.count, masks.count, values)
+    written = arrays.index(formula.writes[0])
+    return Code(source, scope["run"], written, scratch.count, masks.count, tuple(constants))
 
 
 class Compiler:
@@ -193,19 +197,20 @@ class Compiler:
 
     def __init__(self, tile: int = TILE) -> None:
         self._tile = tile
-        self._shared: dict[Any, list[np.ndarray]] = {}
+        self._shared: dict[np.dtype[Any], list[np.ndarray]] = {}
+        self._constants: dict[tuple[np.dtype[Any], float], np.ndarray] = {}
 
     def __call__(self, formula: Formula, *arrays: np.ndarray) -> Callable[..., None]:
         """Return the routine that writes the formula's new values into the *arrays* it names."""
         code = generate(formula)
         written = arrays[code.written]
-        constants = [np.array(value, written.dtype) for value in code.constants]
         parts = []
         for tile in _tiles(written.shape, self._tile):
             pieces = [_piece(array, tile) for array in arrays]
             shape = pieces[code.written].shape
             scratch = self._scratch(written.dtype, code.scratch, shape)
             masks = self._scratch(np.dtype(bool), code.masks, shape)
+            constants = [self._constant(written.dtype, shape, *c) for c in code.constants]
             parts.append(functools.partial(code.run, *pieces, *scratch, *masks, *constants))
         return parts[0] if len(parts) == 1 else functools.partial(_run_all, parts)
 
@@ -217,6 +222,17 @@ class Compiler:
             if k == len(shared) or shared[k].size < size:
                 shared[k : k + 1] = [np.empty(size, dtype)]
         return [flat[:size].reshape(shape) for flat in shared[:count]]
+
+    def _constant(
+        self, dtype: np.dtype[Any], shape: tuple[int, ...], value: float, full: bool
+    ) -> np.ndarray:
+        if not full:
+            return np.array(value, dtype)
+        size = math.prod(shape)
+        known = self._constants.get((dtype, value))
+        if known is None or known.size < size:
+            known = self._constants[dtype, value] = np.full(size, value, dtype)
+        return known[:size].reshape(shape)
 
 
 def _run_all(parts: Sequence[Callable[..., None]], *scalars: float) -> None:
