@@ -16,6 +16,7 @@ FLOORS = [  # each imports only from those above it
     "arrays",
     "team",
     "backend",
+    "checks",
     "initializers",
     "textbook",
     "schedules",

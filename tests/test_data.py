@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from xpnet import data
+from xpnet import checks, data
 from xpnet.errors import DataError, InputError
 from xpnet.hdf5 import open_file, read_dataset
 
@@ -58,7 +58,7 @@ def test_course_files(part, m, cats):
         assert (len(cat), cat.picture_shape, cat.X.dtype) == (m, (64, 64, 3), np.uint8)
         assert cat.classes == ("non-cat", "cat")
         assert cat.name == f"{part}_catvnoncat"
-        y01, classes = data.check_labels(cat.y, cat.classes)
+        y01, classes = checks.check_labels(cat.y, cat.classes)
         assert (y01.sum(), tuple(classes)) == (cats, cat.classes)
 
 
@@ -67,7 +67,7 @@ def test_order_of_list_classes_is_kept(write):
     loaded = data.load_hdf5(path)
     assert loaded.classes == ("zoë", "ann")
     assert loaded.y.tolist() == ["zoë", "ann", "ann", "zoë"]
-    assert data.check_labels(loaded.y, loaded.classes)[0].tolist() == LABELS.tolist()
+    assert checks.check_labels(loaded.y, loaded.classes)[0].tolist() == LABELS.tolist()
 
 
 def test_split_chooses_the_set(write):
@@ -308,7 +308,7 @@ def test_any_two_labels_make_the_round_trip(pair, bits, flip, as_object):
     pair = sorted(pair, reverse=flip)
     y = [pair[bit] for bit in bits]
     given_y = np.array(y, object) if as_object else y
-    y01, classes = data.check_labels(given_y, pair if flip else None)
+    y01, classes = checks.check_labels(given_y, pair if flip else None)
     assert y01.tolist() == bits
     assert y01.dtype == np.int64
     assert classes.tolist() == pair
@@ -339,12 +339,12 @@ def test_any_two_labels_make_the_round_trip(pair, bits, flip, as_object):
     ],
 )
 def test_labels_that_are_not_of_two_classes(y, classes, words):
-    refuses(lambda: data.check_labels(y, classes), *words, error=InputError)
+    refuses(lambda: checks.check_labels(y, classes), *words, error=InputError)
 
 
 def test_one_class_may_be_evaluated_where_both_are_known():
-    assert data.check_labels(["b", "b"], ("a", "b"), both=False)[0].tolist() == [1, 1]
-    refuses(lambda: data.check_labels(["b"], both=False), "got one class only", error=InputError)
+    assert checks.check_labels(["b", "b"], ("a", "b"), both=False)[0].tolist() == [1, 1]
+    refuses(lambda: checks.check_labels(["b"], both=False), "got one class only", error=InputError)
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -352,8 +352,8 @@ def test_one_class_may_be_evaluated_where_both_are_known():
 
 def test_check_x_leaves_arrays_alone():
     for X in (ROWS, ROWS.T, ROWS > 3, np.zeros((2, 5, 5), "u1"), np.zeros((2, 5, 5, 3), "u1")):
-        assert data.check_X(X) is X
-    assert data.check_X([[1, 2]]).shape == (1, 2)
+        assert checks.check_X(X) is X
+    assert checks.check_X([[1, 2]]).shape == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -372,13 +372,13 @@ def test_check_x_leaves_arrays_alone():
     ],
 )
 def test_check_x_refuses(X, words):
-    refuses(lambda: data.check_X(X, "rows"), *words, error=InputError)
+    refuses(lambda: checks.check_X(X, "rows"), *words, error=InputError)
 
 
 def test_lengths_differ():
-    data.check_lengths(ROWS, LABELS)
+    checks.check_lengths(ROWS, LABELS)
     words = "X and y of one length; got 4 rows and 3 labels; is X transposed?"
-    refuses(lambda: data.check_lengths(ROWS, [0, 1, 1]), words, error=InputError)
+    refuses(lambda: checks.check_lengths(ROWS, [0, 1, 1]), words, error=InputError)
     refuses(lambda: data.Dataset(ROWS, LABELS[:2]), "one label for each row", error=InputError)
 
 
@@ -394,12 +394,12 @@ def test_check_finite_finds_the_first(shape, order, block, draw):
     for spot in spots:
         X[np.unravel_index(spot, shape)] = draw.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "_BLOCK", block)
+        patch.setattr(checks, "_BLOCK", block)
         if not spots:
-            return data.check_finite(X)
+            return checks.check_finite(X)
         row, column = divmod(min(spots), shape[1])
         words = f"Z: expected finite numbers; got {len(spots)} NaN", f"row {row}, column {column},"
-        return refuses(lambda: data.check_finite(X, "Z"), *words, error=InputError)
+        return refuses(lambda: checks.check_finite(X, "Z"), *words, error=InputError)
 
 
 # --- circles and splits ---------------------------------------------------------------------------

@@ -9,7 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpnet.passes
-from xpnet import SGD, Adam, InputError, Network, TrainingDiverged, data, evaluate, textbook, train
+from xpnet import (
+    SGD,
+    Adam,
+    InputError,
+    Network,
+    TrainingDiverged,
+    check_gradients,
+    compare_backends,
+    data,
+    evaluate,
+    textbook,
+    train,
+)
 from xpnet.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.schedules import SCHEDULES
 
@@ -387,3 +399,84 @@ def test_the_cats_are_the_courses():
     assert history["loss"][2400] == pytest.approx(0.092878, abs=1e-4)
     assert evaluate(net, training.X, training.y)[1] >= 0.98
     assert evaluate(net, test.X, test.y)[1] == pytest.approx(0.80)
+
+
+# --- what a review found --------------------------------------------------------------------------
+
+
+def test_labels_may_lie_on_the_device(backend, rng):
+    X, y = problem(rng)
+    net, there = network(backend), backend.asarray(y)
+    train(net, X, there, optimizer="sgd", epochs=2, validation_data=(X, there))
+    assert evaluate(net, X, there) == evaluate(net, X, y)
+    assert check_gradients(net, backend.asarray(X), there) < 1e-6
+    assert compare_backends(net, backend.asarray(X), there, epochs=1).runs
+
+
+def test_one_can_go_on_after_divergence(backend, rng):
+    X, y = problem(rng)
+    net = network(backend, activation="linear")
+    with pytest.raises(TrainingDiverged, match="epoch"):
+        train(net, 1e6 * X, y, optimizer=Adam(1e200), epochs=60, validation_data=(X, y))
+    lengths = {len(curve) for curve in net.training.history.values()}
+    assert lengths <= {net.training.epoch, 0}
+    history = train(
+        net, X, y, optimizer=Adam(0.001), epochs=3, validation_data=(X, y), warm_start=True
+    )
+    assert np.isfinite(history["loss"]).all()
+    assert {len(curve) for curve in history.values()} == {net.training.epoch}
+
+
+def test_a_warm_start_keeps_the_history_whole(rng):
+    X, y = problem(rng)
+    net = network("numpy")
+    train(net, X, y, optimizer="sgd", epochs=2)
+    with pytest.raises(InputError, match="warm_start: expected validation data as in the last run"):
+        train(net, X, y, optimizer="sgd", epochs=2, warm_start=True, validation_data=(X, y))
+
+
+def test_flat_uint8_validation_rows_of_pictures_are_scaled(rng):
+    pictures, y = rng.integers(0, 256, (8, 2, 2), dtype=np.uint8), np.arange(8) % 2
+    net = network("numpy", (4, 3, 1))
+    flat = pictures.reshape(8, -1)
+    history = train(net, pictures, y, optimizer="sgd", epochs=1, validation_data=(flat, y))
+    assert history["val_loss"][-1] == evaluate(net, pictures, y)[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": "a"}, "seed: expected an integer of at least 0; got 'a'"),
+        ({"seed": -1}, "seed: expected an integer of at least 0; got -1"),
+        ({"y": None}, "y: expected"),
+        ({"y": 3}, "y: expected labels of shape"),
+        ({"y": [1, "a"] * 15}, "y: expected labels of one type"),
+        ({"validation_data": np.ones((2, 4))}, r"validation_data: expected a pair \(X, y\)"),
+    ],
+)
+def test_more_wrong_arguments_are_named(change, words, rng):
+    X, y = problem(rng)
+    with pytest.raises(InputError, match=words):
+        train(network("numpy"), **{"X": X, "y": y, "optimizer": "sgd", "epochs": 1, **change})
+
+
+def test_hyper_parameters_become_python_floats():
+    optimizer = Adam(np.float32(0.5), beta_1=np.float64(0.5), epsilon=1)
+    kinds = {type(getattr(optimizer, name)) for name in ("learning_rate", "beta_1", "epsilon")}
+    assert kinds == {float}
+    with pytest.raises(InputError, match="learning_rate: expected a number above 0; got True"):
+        SGD(True)
+    with pytest.raises(InputError, match="directions: expected an integer above 0; got 0"):
+        check_gradients(network("numpy"), np.ones((2, 4)), [0, 1], directions=0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
+def test_predictions_of_what_is_not_finite_are_refused(backend, bad):
+    net = network(backend, dtype="float32")
+    X = np.ones((5, 4))
+    X[3, 1] = bad
+    for method in (net.predict, net.predict_proba, net.decision_function, net.forward):
+        with pytest.raises(
+            InputError, match=r"X: .*1 NaN or infinite, the first .* row 3, column 1"
+        ):
+            method(X)

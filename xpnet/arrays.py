@@ -10,7 +10,15 @@ import numpy as np
 from .errors import InputError
 from .formulas import Array, Xp
 
-__all__ = ["CUDA", "array_namespace", "dlpack_device", "is_on_host", "numbers", "on_host"]
+__all__ = [
+    "CUDA",
+    "array_namespace",
+    "dlpack_device",
+    "from_dlpack_on_host",
+    "is_on_host",
+    "numbers",
+    "on_host",
+]
 
 HOST, CUDA = 1, 2  #: DLPack's device types
 
@@ -44,7 +52,7 @@ def is_on_host(array: object) -> bool:
     return device is None or device[0] == HOST
 
 
-def _from_dlpack_on_host(array: Any) -> Any:
+def from_dlpack_on_host(array: Any) -> Any:
     """Foreign arrays as NumPy arrays, moved to the host where they are not; the rest unchanged."""
     device = dlpack_device(array)
     if device is None:
@@ -59,23 +67,23 @@ def _from_dlpack_on_host(array: Any) -> Any:
         ) from error
 
 
-def on_host(array: Any) -> np.ndarray:
+def on_host(array: Any, name: str = "array") -> np.ndarray:
     """*array*, of any library or none, as a NumPy array of numbers; copied only if it must be."""
-    array = _from_dlpack_on_host(array)
+    array = from_dlpack_on_host(array)
     try:
         host = np.asarray(array)
     except (TypeError, ValueError) as error:  # lists of unequal lengths
-        raise InputError(f"array: expected numbers in rows of one length; got {error}") from error
+        raise InputError(f"{name}: expected numbers in rows of one length; got {error}") from error
     if np.ma.isMaskedArray(array):
-        raise InputError("array: expected a plain array; got a masked one; drop or fill it")
-    numbers(host)
+        raise InputError(f"{name}: expected a plain array; got a masked one; drop or fill it")
+    numbers(host, name)
     return host
 
 
-def numbers(array: Array) -> Array:
+def numbers(array: Array, name: str = "array") -> Array:
     """Return *array* if it holds booleans, integers or real floats."""
     if array.dtype.kind not in "biuf":
         raise InputError(
-            f"array: expected numbers; got dtype {array.dtype}; encode or convert them"
+            f"{name}: expected numbers; got dtype {array.dtype}; encode or convert them"
         )
     return array

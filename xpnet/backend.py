@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -73,7 +74,7 @@ class Backend:
         """Tell whether *array* is one of this backend's own device arrays."""
         raise NotImplementedError
 
-    def asarray(self, array: Any, dtype: str | None = None) -> Array:
+    def asarray(self, array: Any, dtype: str | None = None, name: str = "array") -> Array:
         """The door in: *array* on this device, C-ordered, in *dtype* or its own.
 
         Nothing is copied that is so already.  Raises `InputError` for what holds no real numbers.
@@ -91,6 +92,14 @@ class Backend:
     def gather(self, rows: Array, indices: Array, out: Array) -> None:
         """Write ``rows[indices]`` into *out*; every index is in range."""
         raise NotImplementedError
+
+    def seems_finite(self, array: Array) -> bool:
+        """Tell whether the sum of *array* is finite: then all of it is; else look closely.
+
+        It makes no mask the size of the data, but the sum of finite numbers may overflow.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            return math.isfinite(float(self.xp.sum(array)))
 
     def compiler(self) -> Callable[..., Callable[..., None]]:
         """Return ``compile(formula, *arrays) -> routine(*scalars)``.
@@ -144,8 +153,9 @@ class NumpyBackend(Backend):
     def is_native(self, array: object) -> bool:
         return isinstance(array, np.ndarray)
 
-    def asarray(self, array: Any, dtype: str | None = None) -> np.ndarray:
-        return np.asarray(on_host(array), dtype, order="C")
+    def asarray(self, array: Any, dtype: str | None = None, name: str = "array") -> np.ndarray:
+        with np.errstate(over="ignore"):  # what becomes infinite is found by who looks for it
+            return np.asarray(on_host(array, name), dtype, order="C")
 
     def to_host(self, array: np.ndarray) -> np.ndarray:
         return array
@@ -198,14 +208,15 @@ class CupyBackend(Backend):
     def is_native(self, array: object) -> bool:
         return isinstance(array, self.xp.ndarray)
 
-    def asarray(self, array: Any, dtype: str | None = None) -> Array:
+    def asarray(self, array: Any, dtype: str | None = None, name: str = "array") -> Array:
         with self:
             if not self.is_native(array):
                 if dlpack_device(array) == (CUDA, self.index):
                     array = self.xp.from_dlpack(array)  # no trip through the host
                 else:
-                    array = np.asarray(on_host(array), dtype, order="C")
-            array = self.xp.asarray(numbers(array))  # on this device
+                    with np.errstate(over="ignore"):
+                        array = np.asarray(on_host(array, name), dtype, order="C")
+            array = self.xp.asarray(numbers(array, name))  # on this device
             return self.xp.ascontiguousarray(array, dtype=dtype)
 
     def to_host(self, array: Array) -> np.ndarray:

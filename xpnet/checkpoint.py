@@ -21,6 +21,7 @@ import json
 import math
 import operator
 import os
+import shutil
 import struct
 import uuid
 from collections.abc import Iterator
@@ -130,6 +131,8 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(file.fileno())
         if fresh.read_bytes() != content:
             raise OutputError(f"{path}: what was written did not read back; nothing was replaced")
+        if path.exists():
+            shutil.copymode(path, fresh)
         fresh.replace(path)
         with contextlib.suppress(OSError):  # not every system can; the file itself is whole
             _sync_folder(path.parent)

@@ -11,11 +11,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .arrays import is_on_host
+from .arrays import from_dlpack_on_host, is_on_host
 from .backend import Backend
-from .data import check_X
+from .checks import check_X
 from .errors import InputError
-from .initializers import RandomState, check_random_state, draw_seed
+from .initializers import RandomSource, check_random_state, draw_seed
 from .network import Network
 from .optimizers import Optimizer, get_optimizer
 from .training import Epoch, train
@@ -99,7 +99,7 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
         batch_size: int | str | None = "auto",
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: RandomState = None,
+        random_state: RandomSource = None,
         dtype: str = "float32",
         backend: str | Backend = "auto",
         verbose: bool = False,
@@ -191,6 +191,10 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
         """Return the more probable label of each of the rows *X*, shape ``(n_samples,)``."""
         return self._fitted_network().predict(self._rows(X))
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on rows *X* with labels *y*."""
+        return float(super().score(X, from_dlpack_on_host(y), sample_weight))
+
     @property
     def coefs_(self) -> list[Any]:
         """Weights as scikit-learn shapes them, ``(n_in, n_out)``: transposed live views."""
@@ -226,7 +230,7 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
         if not is_on_host(X):
             self.n_features_in_ = check_X(X).shape[1]
             return X, y
-        X, y = validate_data(self, X, y)
+        X, y = validate_data(self, X, from_dlpack_on_host(y))
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind != "binary":

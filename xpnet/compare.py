@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from . import textbook
+from .arrays import from_dlpack_on_host
 from .backend import Backend, available_backends
-from .data import check_finite, check_labels, check_X
+from .checks import check_finite, check_problem
 from .errors import positive
 from .network import DTYPES, Network
 from .optimizers import SGD
@@ -61,7 +62,6 @@ def compare_backends(
     net : Network
         Where all start from; it is not changed.
     X : array of shape (m, n_0)
-        On the host.
     y : array of shape (m,)
         Any two labels.
 
@@ -71,9 +71,10 @@ def compare_backends(
         If X or y cannot be used.
     """
     epochs = positive("epochs", epochs)
-    targets, _ = check_labels(y, net.classes_)
+    X, targets, _ = check_problem(X, y, net.classes_, both=True)
     reference = net.to("numpy", "float64")
-    check_finite(check_X(X))
+    X = from_dlpack_on_host(X)
+    check_finite(X)
     runs = [_textbook_run(reference, X, targets, epochs, learning_rate)]
     expected = _textbook_gradients(reference, X, targets)
     unavailable = {}

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .data import check_finite, check_labels, check_lengths, check_X
-from .errors import GradientMismatch
+from .checks import check_problem
+from .errors import GradientMismatch, positive
 from .network import Network
 
 __all__ = ["check_gradients"]
@@ -54,11 +54,10 @@ def check_gradients(
     InputError
         If X or y cannot be used.
     """
-    check_lengths(check_X(X), y)
-    pair = (0, 1) if net.classes_ is None else net.classes_
-    targets, _ = check_labels(y, pair, both=False)
+    directions = positive("directions", directions)
+    X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
     copy = net.to(net.backend, "float64")
-    check_finite(copy.backend.to_host(copy.columns(X)))
+    copy.finite_columns(X)
     rng = np.random.default_rng(random_state)
     theta = copy.backend.to_host(copy.theta).copy()
     used = _used(copy)
@@ -86,7 +85,7 @@ def check_gradients(
                 f"differences; got {float(gradient @ d):.9g}, relative difference {difference:.3g} "
                 f"above {tolerance:g}; the backward formulas do not fit the forward ones"
             )
-    return worst
+    return float(worst)
 
 
 def _used(net: Network) -> np.ndarray:

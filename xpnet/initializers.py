@@ -11,10 +11,10 @@ import numpy as np
 
 from .errors import InputError, known
 
-__all__ = ["INITIALIZERS", "RandomState", "check_random_state", "draw_seed", "initialize"]
+__all__ = ["INITIALIZERS", "RandomSource", "check_random_state", "draw_seed", "initialize"]
 
-type_of_state = (np.random.Generator, np.random.RandomState)
-RandomState = int | np.random.Generator | np.random.RandomState | None
+_STATES = (np.random.Generator, np.random.RandomState)
+RandomSource = int | np.random.Generator | np.random.RandomState | None
 
 #: The standard deviation of a layer's weights, from its number of inputs.
 INITIALIZERS: dict[str, Callable[[int], float]] = {
@@ -24,7 +24,7 @@ INITIALIZERS: dict[str, Callable[[int], float]] = {
 }
 
 
-def check_random_state(random_state: RandomState) -> np.random.Generator | np.random.RandomState:
+def check_random_state(random_state: RandomSource) -> np.random.Generator | np.random.RandomState:
     """Return the source of random numbers that *random_state* means.
 
     An int seeds a legacy ``RandomState``, as in scikit-learn and in the course, so ``1`` draws the
@@ -36,7 +36,7 @@ def check_random_state(random_state: RandomState) -> np.random.Generator | np.ra
     InputError
         For anything else.
     """
-    if isinstance(random_state, type_of_state):
+    if isinstance(random_state, _STATES):
         return random_state
     if random_state is None:
         return np.random.default_rng()
@@ -49,7 +49,7 @@ def check_random_state(random_state: RandomState) -> np.random.Generator | np.ra
 
 
 def initialize(
-    layer_sizes: Sequence[int], init: str, random_state: RandomState
+    layer_sizes: Sequence[int], init: str, random_state: RandomSource
 ) -> list[np.ndarray]:
     """Draw the weights ``W_l`` of shape ``(n_l, n_{l-1})``, layer by layer, in float64.
 
@@ -68,8 +68,11 @@ def initialize(
     ]
 
 
-def draw_seed(rng: np.random.Generator | np.random.RandomState) -> int:
-    """Draw an int from 0 to 2³¹ - 1, to seed what must not go on using *rng*."""
+def draw_seed(random_state: RandomSource) -> int:
+    """Return an int to seed what wants one: *random_state* if it is one, else one drawn from it."""
+    rng = check_random_state(random_state)
+    if isinstance(random_state, numbers.Integral):
+        return int(random_state)
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**31))
     return int(rng.randint(2**31))

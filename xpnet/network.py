@@ -13,10 +13,12 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from .arrays import is_on_host
 from .backend import Backend, get_backend
+from .checks import check_finite
 from .errors import InputError, known, unknown
 from .formulas import ACTIVATIONS, Array, sigmoid
-from .initializers import RandomState, initialize
+from .initializers import RandomSource, initialize
 from .layout import Layout, size
 from .passes import Pass
 from .state import TrainingState
@@ -28,6 +30,8 @@ DTYPES = ("float32", "float64")
 
 class Network:
     """An L-layer binary classifier: linear → g, L-1 times, then linear → sigmoid.
+
+    Copies and pickles have parameters of their own, and leave the state of `training` behind.
 
     Parameters
     ----------
@@ -75,7 +79,7 @@ class Network:
         init: str | Mapping[str, Any] = "he",
         dtype: str = "float32",
         backend: str | Backend = "auto",
-        random_state: RandomState = None,
+        random_state: RandomSource = None,
     ) -> None:
         self.layout = Layout(_integers(layer_sizes))
         self.activations = _activations(activation, len(self.layer_sizes) - 2)
@@ -121,12 +125,16 @@ class Network:
         InputError
             If a name is not a parameter's or a shape not its; then nothing is changed.
         """
+        if not isinstance(parameters, Mapping):
+            raise InputError(
+                f"parameters: expected a mapping of W1, b1, ... to arrays; got {parameters!r}"
+            )
         with self.backend as backend:
             arrived = {}
             for name, value in parameters.items():
                 if name not in self.parameters:
                     raise unknown("parameter", name, self.parameters)
-                arrived[name] = backend.asarray(value, self.dtype)
+                arrived[name] = backend.asarray(value, self.dtype, name)
                 if arrived[name].shape != self.parameters[name].shape:
                     raise InputError(
                         f"{name}: expected shape {self.parameters[name].shape}; "
@@ -151,7 +159,7 @@ class Network:
         """
         backend, n_0 = self.backend, self.layer_sizes[0]
         picture = is_uint8(X) and (X.ndim > 2 or self.picture_shape is not None)
-        A = backend.asarray(X, None if picture else self.dtype)
+        A = backend.asarray(X, None if picture else self.dtype, name)
         if A.ndim > 2:
             A = A.reshape(A.shape[0], -1)
         if A.ndim != 2 or A.shape[1] != n_0 or A.shape[0] == 0:
@@ -186,10 +194,23 @@ class Network:
     def decision_function(self, X: Any) -> Array:
         """Return the logits of rows *X*, shape ``(m,)``: above zero means the second class.
 
-        Host rows give a NumPy array, device rows a device array; so do the methods below.
+        Host rows give a NumPy array, device rows a device array; so do the methods below.  Host
+        rows that are not finite in the network's dtype are an `InputError`.
         """
         with self.backend:
-            return self._as_came(self.logits(self.columns(X))[0], X)
+            return self._as_came(self._scores(X)[0], X)
+
+    def _scores(self, X: Any) -> Array:
+        if is_on_host(X):
+            return self.logits(self.finite_columns(X))
+        return self.logits(self.columns(X))  # to look closely would stop the device
+
+    def finite_columns(self, X: Any, name: str = "X") -> Array:
+        """Return `columns`, or raise `InputError` where X is not finite in the network's dtype."""
+        A = self.columns(X, name)
+        if not self.backend.seems_finite(A):
+            check_finite(self.backend.to_host(A.T), name)
+        return A
 
     def forward(self, X: Any) -> Array:
         """Return ``A_L = σ(Z_L)`` of rows *X*, shape ``(m, 1)``: P(second class)."""
@@ -198,7 +219,7 @@ class Network:
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of both classes, shape ``(m, 2)``, for rows *X*."""
         with self.backend as backend:
-            Z = self.logits(self.columns(X))
+            Z = self._scores(X)
             P = backend.xp.empty((Z.shape[1], 2), dtype=self.dtype)
             P[:, 1] = sigmoid(backend.xp, Z[0])
             P[:, 0] = sigmoid(backend.xp, -Z[0])  # not 1 - P: that would round small ones away
@@ -238,7 +259,7 @@ class Network:
 
     def targets(self, y: Any, m: int) -> Array:
         """Return 0/1 targets *y* as ``Y`` of shape ``(1, m)`` on the device."""
-        Y = self.backend.asarray(y, self.dtype)
+        Y = self.backend.asarray(y, self.dtype, "y")
         if Y.shape != (m,):
             raise InputError(f"y: expected shape ({m},), one target a row of X; got {Y.shape}")
         return Y.reshape(1, m)
@@ -297,9 +318,10 @@ def _integers(layer_sizes: Sequence[int]) -> tuple[int, ...]:
 
 def _activations(activation: str | Sequence[str], n_hidden: int) -> tuple[str, ...]:
     one = isinstance(activation, str) or not isinstance(activation, Iterable)
-    for name in [activation] if one else activation:
+    names: tuple[Any, ...] = (activation,) if one else tuple(activation)
+    for name in names:
         known("activation", name, ACTIVATIONS)
-    names = (str(activation),) * n_hidden if one else tuple(activation)
+    names = names * n_hidden if one else names
     if len(names) != n_hidden:
         raise InputError(
             f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "

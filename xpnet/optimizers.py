@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -44,14 +45,16 @@ class Optimizer:
             if field.name == "schedule":
                 continue
             beta = field.name.startswith("beta")
-            good = isinstance(value, (int, float)) and math.isfinite(value)
-            if not good or not (0.0 <= value < 1.0 if beta else value > 0.0):
+            good = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not (good and math.isfinite(value) and (0 <= value < 1 if beta else value > 0)):
                 expected = "0 ≤ value < 1" if beta else "a number above 0"
                 raise InputError(f"{field.name}: expected {expected}; got {value!r}")
+            # A NumPy scalar would widen float32 updates to float64.
+            object.__setattr__(self, field.name, float(value))
 
     def rate(self, done: float) -> float:
         """Return the learning rate when the fraction *done* of all steps is done."""
-        return float(self.learning_rate) * SCHEDULES[self.schedule](done)
+        return self.learning_rate * SCHEDULES[self.schedule](done)
 
     def scalars(self, rate: float, step: int) -> tuple[float, ...]:
         """Return the formula's scalars at *step*, counted from 1, as Python floats."""

@@ -41,4 +41,4 @@ class TrainingState:
     vectors: dict[str, Array]
     step: int = 0
     epoch: int = 0
-    history: History = field(default_factory=History)
+    history: History = field(default_factory=lambda: History(loss=[]))

@@ -27,9 +27,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .arrays import array_namespace
-from .errors import InputError, unknown
+from .errors import InputError, known
 from .formulas import Array, Xp
-from .initializers import RandomState, initialize
+from .initializers import RandomSource, initialize
 
 __all__ = [
     "L_model_backward",
@@ -127,9 +127,7 @@ _ACTIVATIONS = {
 
 
 def _activation(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    if name not in _ACTIVATIONS:
-        raise unknown("activation", name, _ACTIVATIONS)
-    return _ACTIVATIONS[name]
+    return known("activation", name, _ACTIVATIONS)
 
 
 def _activations(activation: str | Sequence[str], depth: int) -> list[str]:
@@ -147,7 +145,7 @@ def _activations(activation: str | Sequence[str], depth: int) -> list[str]:
 
 
 def initialize_parameters(
-    n_x: int, n_h: int, n_y: int, *, random_state: RandomState = 1
+    n_x: int, n_h: int, n_y: int, *, random_state: RandomSource = 1
 ) -> dict[str, Array]:
     """Draw ``W1, b1, W2, b2`` of a network with one hidden layer: ``W = 0.01 N(0, 1)``, ``b = 0``.
 
@@ -158,7 +156,7 @@ def initialize_parameters(
 
 
 def initialize_parameters_deep(
-    layer_dims: Sequence[int], *, init: str = "xavier", random_state: RandomState = 1
+    layer_dims: Sequence[int], *, init: str = "xavier", random_state: RandomSource = 1
 ) -> dict[str, Array]:
     """Draw ``W1, b1, ..., WL, bL``, float64 NumPy arrays: ``W_l = s N(0, 1)`` and ``b_l = 0``.
 

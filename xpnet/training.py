@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .data import check_finite, check_labels, check_lengths, check_X
+from .checks import check_problem
 from .errors import InputError, TrainingDiverged, positive
 from .formulas import Array, accumulate, logistic, sigmoid
 from .layout import ALIGNMENT
@@ -87,22 +86,17 @@ def train(
         the last parameters whose loss was finite.
     """
     epochs = positive("epochs", epochs)
-    targets, pair = _checked(net, X, y, classes, both=True)
+    X, targets, pair = check_problem(X, y, classes, both=True)
     if batch_size is not None:
         batch_size = min(positive("batch_size", batch_size), len(targets))
+    plan = TrainingState(get_optimizer(optimizer), _seed(seed), batch_size, {})
     with net.backend, np.errstate(over="ignore", invalid="ignore"):  # divergence is found below
-        A, Y = _place(net, X, targets)
-        watched = None
-        if validation_data is not None:
-            X_val, y_val = validation_data
-            watched = _place(net, X_val, _checked(net, X_val, y_val, pair)[0], "validation X")
-        state = _state(net, get_optimizer(optimizer), batch_size, seed, warm_start)
-        net.training, net.classes_ = state, pair
-        if getattr(X, "ndim", 2) > 2:
-            net.picture_shape = tuple(X.shape[1:])
-        elif not is_uint8(X):
-            net.picture_shape = None
-        run = _Run(net, state, (A, Y), shuffle)
+        data = _place(net, X, targets)
+        shape = _picture_shape(net, X)
+        watched = _place_validation(net, validation_data, pair, shape)
+        state = _state(net, plan, warm_start=warm_start, watched=watched is not None)
+        net.training, net.classes_, net.picture_shape = state, pair, shape
+        run = _Run(net, state, data, shuffle)
         with net.backend.splitting(len(run.workers)):
             _loop(run, state.epoch + epochs, watched, callback)
     return state.history
@@ -114,18 +108,21 @@ def _loop(
     watched: tuple[Array, Array] | None,
     callback: Callable[[Epoch], object] | None,
 ) -> None:
-    net, state = run.net, run.state
+    net, state, history = run.net, run.state, run.state.history
     while state.epoch < last:
-        run.epoch(last)
+        seen = {"loss": run.epoch(last)}
         if watched is not None:
-            loss, accuracy = _measure(net, *watched)
-            run.require_finite(loss)
-            state.history.setdefault("val_loss", []).append(loss)
-            state.history.setdefault("val_accuracy", []).append(accuracy)
-        if state.epoch == last:
-            run.require_finite(net.backend.to_host(net.theta))
+            seen["val_loss"], seen["val_accuracy"] = _measure(net, *watched)
+        run.require_finite(seen["loss"], "loss")
+        run.require_finite(seen.get("val_loss", 0.0), "validation loss")
+        if state.epoch + 1 == last:
+            run.require_finite(net.backend.to_host(net.theta), "parameters")
+        run.good, run.start = run.start, run.good
+        state.epoch += 1
+        for name, value in seen.items():
+            history.setdefault(name, []).append(value)
         if callback is not None:
-            callback(Epoch(state.epoch, last, state.history))
+            callback(Epoch(state.epoch, last, history))
 
 
 def evaluate(net: Network, X: Any, y: Any) -> tuple[float, float]:
@@ -136,8 +133,7 @@ def evaluate(net: Network, X: Any, y: Any) -> tuple[float, float]:
     InputError
         If X or y does not fit the network, or y holds a label that it was not trained on.
     """
-    pair = (0, 1) if net.classes_ is None else net.classes_
-    targets, _ = _checked(net, X, y, pair)
+    X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
     with net.backend:
         return _measure(net, *_place(net, X, targets))
 
@@ -246,8 +242,8 @@ class _Run:
         scalars = state.optimizer.scalars(rate, state.step)
         run([partial(update, *scalars) for update in self.updates])
 
-    def epoch(self, last: int) -> None:
-        """Run one epoch, of the *last* that there will be; its loss goes to the history."""
+    def epoch(self, last: int) -> float:
+        """Run one epoch, of the *last* that there will be; return its loss."""
         state, n, backend = self.state, len(self.widths), self.net.backend
         self.start[...] = self.net.theta
         if self.order is not None:
@@ -256,22 +252,23 @@ class _Run:
         for k in range(n):
             self.step(k, state.optimizer.rate((state.epoch + k / n) / last))
         losses = backend.to_host(self.sums)[:, :, 1]
-        loss = float(np.sum(losses, dtype=float)) / sum(self.widths)
-        state.epoch += 1
-        self.require_finite(loss)
-        self.good, self.start = self.start, self.good
-        state.history["loss"].append(loss)
+        return float(np.sum(losses, dtype=float) / sum(self.widths))
 
-    def require_finite(self, values: float | np.ndarray) -> None:
-        """Unless *values* are finite, take back the last good parameters and say so."""
+    def require_finite(self, values: float | np.ndarray, what: str) -> None:
+        """Unless *values* are finite, take back the last good parameters and say so.
+
+        The optimizer starts anew from there: its vectors are no longer to be trusted.
+        """
         if np.isfinite(values).all():
             return
         self.net.theta[...] = self.good
+        for vector in self.state.vectors.values():
+            vector[...] = 0.0
+        self.state.step = 0
         rate = self.state.optimizer.learning_rate
-        what = "loss" if np.ndim(values) == 0 else "parameters"
         raise TrainingDiverged(
-            f"epoch {self.state.epoch}: expected finite {what}; got NaN or infinity; the last good "
-            f"parameters were kept; try a learning rate below {rate:g}, or features scaled to "
+            f"epoch {self.state.epoch + 1}: expected finite {what}; got NaN or infinity; the last "
+            f"good parameters were kept; try a learning rate below {rate:g}, or features scaled to "
             "about unit size"
         )
 
@@ -282,41 +279,67 @@ def _parts(length: int, n: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise([*cuts, length])]
 
 
-def _checked(
-    net: Network, X: Any, y: Any, classes: Any, *, both: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Check what can be checked before X moves; return 0/1 targets and the pair of labels."""
-    X = check_X(X)
-    y = net.backend.to_host(y) if net.backend.is_native(y) else y
-    check_lengths(X, y)
-    return check_labels(y, classes, both=both)
+def _seed(seed: Any) -> int:
+    try:
+        if operator.index(seed) >= 0:
+            return operator.index(seed)
+    except TypeError:
+        pass
+    raise InputError(f"seed: expected an integer of at least 0; got {seed!r}")
+
+
+def _picture_shape(net: Network, X: Any) -> tuple[int, ...] | None:
+    """The shape of the pictures *X*; flat ``uint8`` rows are pictures where they were before."""
+    if X.ndim > 2:
+        return tuple(X.shape[1:])
+    return net.picture_shape if is_uint8(X) else None
 
 
 def _place(net: Network, X: Any, targets: np.ndarray, name: str = "X") -> tuple[Array, Array]:
     """Move checked data to the device once: ``A_0`` and ``Y``."""
-    A = net.columns(X, name)
-    # A finite sum needs finite terms, and no mask the size of the data; it may overflow, so look.
-    if not math.isfinite(float(net.backend.xp.sum(A))):
-        check_finite(net.backend.to_host(A.T), name)
+    A = net.finite_columns(X, name)
     return A, net.targets(targets, A.shape[1])
 
 
-def _state(
-    net: Network, optimizer: Optimizer, batch_size: int | None, seed: int, warm_start: bool
-) -> TrainingState:
-    old = net.training
-    if warm_start and old is not None:
-        if type(old.optimizer) is not type(optimizer):
-            raise InputError(
-                f"warm_start: expected the optimizer of the last run, {old.optimizer.name}; "
-                f"got {optimizer.name}; its state does not fit"
-            )
-        history = History({name: list(values) for name, values in old.history.items()})
-        return dataclasses.replace(
-            old, optimizer=optimizer, batch_size=batch_size, seed=seed, history=history
+def _place_validation(
+    net: Network,
+    validation_data: tuple[Any, Any] | None,
+    pair: np.ndarray,
+    picture_shape: tuple[int, ...] | None,
+) -> tuple[Array, Array] | None:
+    """Place the validation data as the network will see them once it has that *picture_shape*."""
+    if validation_data is None:
+        return None
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+        kind = type(validation_data).__name__
+        raise InputError(f"validation_data: expected a pair (X, y); got {kind}")
+    X, targets, _ = check_problem(*validation_data, pair)
+    before, net.picture_shape = net.picture_shape, picture_shape
+    try:
+        return _place(net, X, targets, "validation X")
+    finally:
+        net.picture_shape = before
+
+
+def _state(net: Network, plan: TrainingState, *, warm_start: bool, watched: bool) -> TrainingState:
+    """Return the state to start from: as *plan* says, or going on from the network's last run."""
+    old, optimizer = net.training, plan.optimizer
+    if not warm_start or old is None:
+        plan.vectors = {name: net.backend.xp.zeros_like(net.theta) for name in optimizer.state}
+        return plan
+    if type(old.optimizer) is not type(optimizer):
+        raise InputError(
+            f"warm_start: expected the optimizer of the last run, {old.optimizer.name}; "
+            f"got {optimizer.name}; its state does not fit"
         )
-    vectors = {name: net.backend.xp.zeros_like(net.theta) for name in optimizer.state}
-    return TrainingState(optimizer, seed, batch_size, vectors, history=History(loss=[]))
+    if old.epoch and ("val_loss" in old.history) is not watched:
+        raise InputError(
+            "warm_start: expected validation data as in the last run, so that the history stays "
+            f"whole; got {'some' if watched else 'none'}; give {'none' if watched else 'some'}"
+        )
+    plan.history = History({name: list(values) for name, values in old.history.items()})
+    plan.vectors, plan.step, plan.epoch = old.vectors, old.step, old.epoch
+    return plan
 
 
 def _measure(net: Network, A: Array, Y: Array) -> tuple[float, float]:
