@@ -33,6 +33,7 @@ FLOORS = [  # each imports only from those above it
     "compare",
     "plots",
     "console",
+    "inputs",
     "cli",
     "__main__",
 ]

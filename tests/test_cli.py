@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from xpnet import cli, console, data
+from xpnet.backend import NumpyBackend
 from xpnet.checkpoint import load_model, save_model
 from xpnet.formulas import ACTIVATIONS
 from xpnet.initializers import INITIALIZERS
@@ -46,20 +47,21 @@ def xpnet(*words, code=0):
 
 def environment(**more):
     plain = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
-    return {**plain, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **more}
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**plain, "PYTHONPATH": paths, "PYTHONUTF8": "1", **more}
 
 
-def shell(*words, **options):
+def shell(*words, stdout=subprocess.PIPE, **environ):
     """Run the command in a process of its own, its streams apart."""
     return subprocess.run(
         [*COMMAND, *map(str, words)],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env=environment(),
+        env=environment(**environ),
         timeout=60,
         check=False,
-        **options,
     )
 
 
@@ -177,7 +179,12 @@ def test_rows_far_from_unit_size_get_a_hint(write):
     [
         (["--hidden", "3, 2"], (2, 3, 2, 1), lambda net: net.layer_sizes),
         (["--hidden", "none"], (2, 1), lambda net: net.layer_sizes),
-        (["--activation", "tanh"], {"tanh"}, lambda net: {*net.activations}),
+        (["--activation", "tanh"], ("tanh",) * 3, lambda net: net.activations),
+        (
+            ["--activation", "relu, tanh,relu"],
+            ("relu", "tanh", "relu"),
+            lambda net: net.activations,
+        ),
         (["--optimizer", "sgd"], ("sgd", 0.01), lambda net: of_optimizer(net)),
         (["--learning-rate", "0.5"], ("adam", 0.5), lambda net: of_optimizer(net)),
         (["--schedule", "linear"], "linear", lambda net: net.training.optimizer.schedule),
@@ -216,9 +223,35 @@ def test_the_same_seed_gives_the_same_model():
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("table", [ACTIVATIONS, INITIALIZERS, OPTIMIZERS, SCHEDULES])
+@pytest.mark.parametrize("table", [INITIALIZERS, OPTIMIZERS, SCHEDULES])
 def test_choices_are_the_rows_of_the_tables(table):
     assert f"[{'|'.join(table)}]" in re.sub(r"\s+", "", xpnet("train", "--help"))
+
+
+def test_activations_are_the_rows_of_the_table():
+    said = re.sub(r"\s+", " ", xpnet("train", "--help"))
+    assert f"or one for each: {', '.join(ACTIVATIONS)}." in said
+
+
+def test_the_plan_tells_every_layers_activation():
+    network = fact(xpnet("train", *SHORT, "--activation", "relu,tanh,relu"), "network")
+    assert network.startswith("2-20-7-5-1 · relu/tanh/relu · ")
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_threads_reach_numpy(command, monkeypatch):
+    seen, name = [], {"train": "train", "compare": "compare_backends"}[command]
+    done = getattr(cli, name)
+
+    def spy(net, *arguments, **options):
+        seen.extend((net.backend.threads, NumpyBackend().threads))
+        return done(net, *arguments, **options)
+
+    monkeypatch.setattr(cli, name, spy)
+    blas = NumpyBackend().threads
+    xpnet(command, "--epochs", "1", "--threads", "3", *["--no-plot"] * (command == "train"))
+    assert seen == [3, 3 if command == "compare" else blas]  # there, every backend's and textbook's
+    assert NumpyBackend().threads == blas
 
 
 def test_output_names_the_model(tmp_path):
@@ -372,7 +405,7 @@ def test_what_goes_wrong_before_training_is_one_line(monkeypatch, error, code, w
     def load(*_):
         raise error
 
-    monkeypatch.setattr(cli, "load", load)
+    monkeypatch.setattr(cli, "load_rows", load)
     assert xpnet("train", *SHORT, code=code).strip() == words
     assert list(Path().iterdir()) == []
 
@@ -415,7 +448,16 @@ def test_only_a_perfect_score_is_a_hundred_percent():
         ("--learning-rate -1", "learning_rate: expected a number above 0; got -1.0"),
         ("--learning-rate nan", "learning_rate: expected a number above 0; got nan"),
         ("--learning-rate fast", "'fast' is not a valid float"),
-        ("--activation swish", "'swish' is not one of 'relu', 'leaky_relu'"),
+        ("--activation swish", f"expected one of {', '.join(ACTIVATIONS)}, or a list like"),
+        ("--activation relu,swish,relu", "or a list like relu,tanh; got 'relu,swish,relu'"),
+        ("--activation relu,", "or a list like relu,tanh; got 'relu,'"),
+        ("--activation relu,tanh", "one for each of the 3 hidden layers; got 2"),
+        ("--threads 0", "'--threads': 0 is not in the range"),
+        ("--threads 123456", "threads: expected an integer from 1 to"),
+        ("--plot a.png --no-plot", "expected --plot or --no-plot; got both, with a.png"),
+        ("some.h5 --x a", "expected --x and --y together, for a file DATA; got --x a"),
+        ("some.h5 --y b", "expected --x and --y together, for a file DATA; got --y b"),
+        ("--x a --y b", "for a file DATA; got --x a, --y b without DATA"),
         ("--optimizer newton", "'newton' is not one of 'sgd', 'adam'"),
         ("--init ones", "'ones' is not one of"),
         ("--schedule wild", "'wild' is not one of"),
@@ -442,6 +484,10 @@ def test_wrong_usage_exits_with_2(words, expected):
         (["evaluate"], "Missing argument 'MODEL'"),
         (["predict", "model.h5", "--backend", "gpu"], "got 'gpu'"),
         (["compare", "--epochs", "0"], "0 is not in the range"),
+        (["compare", "--threads", "123456"], "threads: expected an integer from 1 to"),
+        (["compare", "some.h5", "--x", "a"], "expected --x and --y together"),
+        (["evaluate", "model.h5", "some.h5", "--y", "b"], "expected --x and --y together"),
+        (["predict", "model.h5", "--x", "a"], "expected a data file whose rows are called a"),
     ],
 )
 def test_wrong_usage_of_the_others_exits_with_2(words, expected):
@@ -455,7 +501,9 @@ HALVES = [0, 0, 0, 1, 1, 1]
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x": ROWS, "y": HALVES}, ["train_set_x", "or X and y", "'x'"]),
+        ({"x": ROWS, "y": HALVES}, ["train_set_x", "or X and y", "'x'", "with --x"]),
+        ({"X": ROWS, "Y": HALVES}, ["'y'", "'Y'"]),
+        ({"X": ROWS, "y": [0, 0, 0, 1, 1, np.nan]}, ["1 NaN"]),
         ({"X": ROWS, "y": HALVES[:5]}, ["6 rows", "5 labels"]),
         ({"X": ROWS[:0], "y": HALVES[:0]}, ["empty"]),
         ({"X": ROWS, "y": [1] * 6}, ["one class only", "6 × 1"]),
@@ -463,18 +511,43 @@ HALVES = [0, 0, 0, 1, 1, 1]
         ({"X": np.where(ROWS == 7, np.nan, ROWS), "y": HALVES}, ["1 NaN", "row 3, column 1"]),
         ({"X": np.where(ROWS > 9, np.inf, ROWS), "y": HALVES}, ["2 NaN or inf", "row 5"]),
     ],
-    ids=["names", "lengths", "empty", "one class", "three classes", "NaN", "infinity"],
+    ids=[
+        *("names", "label name", "NaN label", "lengths", "empty", "one class", "three classes"),
+        *("NaN", "infinity"),
+    ],
 )
 def test_bad_data_is_refused_before_training(write, arrays, words):
     path = write(**arrays)
-    output = xpnet("train", path, "--no-plot", code=1)
-    for command in (["compare", path], ["train", "--test", path, "--no-plot"]):
-        xpnet(*command, code=1)
-    message = output.splitlines()[-1]
-    assert message.startswith("xpnet: error: ")
-    assert all(word in message for word in words), message
-    assert "epoch 1" not in output
+    for command in (["train", path, "--no-plot"], ["compare", path]):
+        message = xpnet(*command, code=1)
+        assert message.startswith(f"xpnet: error: {path}: ")
+        assert len(message.splitlines()) == 1  # not even a plan
+        assert all(word in message for word in words), message
     assert not Path("model.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"X": ROWS, "y": HALVES[:5]}, "5 labels"),
+        ({"X": ROWS, "y": [3, 7, 8, 3, 7, 8]}, "only labels of [3, 7]"),
+        ({"X": ROWS, "y": [3, 3, 3, 7, 7, np.nan]}, "1 NaN"),
+        ({"X": np.full((2, 2), np.inf), "y": [3, 7]}, "4 NaN or infinite"),
+        ({"X": np.zeros((2, 3)), "y": [3, 7]}, "expected rows of 2 features, as for training"),
+    ],
+)
+def test_bad_test_data_are_refused_before_training(write, arrays, words):
+    good = write("good.h5", X=ROWS, y=[3, 7] * 3)
+    bad = write("bad.h5", **arrays)
+    message = xpnet("train", good, "--test", bad, *SHORT, code=1)
+    assert message.startswith("xpnet: error: bad.h5: ")
+    assert len(message.splitlines()) == 1
+    assert words in message
+
+
+def test_one_class_is_enough_to_test_on(write):
+    good = write("good.h5", X=ROWS, y=[3, 7] * 3)
+    xpnet("train", good, "--test", write("one.h5", X=ROWS, y=[7] * 6), *SHORT)
 
 
 @pytest.mark.parametrize("content", [b"x,y\n1,2\n", b"", b"\x89HDF\r\n\x1a\n", None])
@@ -498,6 +571,7 @@ def test_test_data_must_fit_the_training_data(rows, write):
     [
         (["-o", "missing/model.h5"], "missing/model.h5: expected a place that can be written"),
         (["-o", "."], "got a folder"),
+        (["-o", ""], "got a folder"),
         (["-o", "rows.h5"], "rows.h5: expected a name of its own"),
         (["--test", "rows.h5", "-o", "./rows.h5"], "rows.h5: expected a name of its own"),
         (["--plot", "missing/curve.png"], "expected a place that can be written"),
@@ -585,9 +659,58 @@ def train_part(path):
 
 def test_evaluate_refuses_other_data(rows, write):
     xpnet("train", *SHORT)
-    assert "only labels of ['outer', 'inner']" in xpnet("evaluate", "model.h5", rows, code=1)
+    output = xpnet("evaluate", "model.h5", rows, code=1)
+    assert output.startswith("xpnet: error: rows.h5: y: expected only labels of ['outer', 'inner']")
     other = write("other.h5", X=np.zeros((2, 3)), y=[b"outer", b"inner"])
-    assert "expected rows of 2 features" in xpnet("evaluate", "model.h5", other, code=1)
+    output = xpnet("evaluate", "model.h5", other, code=1)
+    assert output.startswith("xpnet: error: other.h5: X: expected rows of 2 features")
+
+
+# --- names of arrays ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def strange(rows, write):
+    """The file of rows, under the names a and g/b."""
+    same = data.load(rows)
+    return write("names.h5", **{"a": same.X, "g/b": same.y})
+
+
+def test_arrays_may_be_named(rows, strange):
+    names = ("--x", "a", "--y", "g/b")
+    output = xpnet("train", strange, "--test", strange, *names, *SHORT)
+    xpnet("train", rows, "--test", rows, *SHORT, "-o", "same.h5")
+    np.testing.assert_array_equal(load_model("model.h5").theta, load_model("same.h5").theta)
+    steps = re.findall(r"xpnet (\w+ .*)$", output, re.M)
+    assert [step.split()[0] for step in steps] == ["evaluate", "predict", "compare"]
+    for step in steps:
+        assert "names.h5 --x a" in step
+        assert xpnet(*step.split())
+
+
+def test_named_arrays_that_are_not_there_are_told(strange):
+    names = ("--x", "c", "--y", "g/b")
+    for words in (["train", strange, *SHORT], ["compare", strange]):
+        output = xpnet(*words, *names, code=1)
+        assert output.startswith("xpnet: error: names.h5: 'c'")
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [("test train X", "test"), ("train X", "train"), ("X", "X"), ("test X", "test")],
+)
+def test_predict_and_evaluate_read_the_same_rows(rows, write, rng, there, taken):
+    xpnet("train", rows, *SHORT)
+    sizes, arrays = {"test": 3, "train": 5, "X": 7}, {}
+    for name in there.split():
+        x, y = ("X", "y") if name == "X" else (f"{name}_set_x", f"{name}_set_y")
+        arrays |= {
+            x: rng.standard_normal((sizes[name], 3)),
+            y: [3, 7, 3, 7, 3, 7, 3][: sizes[name]],
+        }
+    path = write("some.h5", **arrays)
+    assert f" {sizes[taken]} rows " in fact(xpnet("evaluate", "model.h5", path), "data")
+    assert len(xpnet("predict", "model.h5", path).splitlines()) == 1 + sizes[taken]
 
 
 # --- predict --------------------------------------------------------------------------------------
@@ -670,13 +793,13 @@ def test_predict_refuses_what_the_model_does_not_take(shades, write):
     xpnet("train", *SHORT)
     assert "takes rows of 2 features, no pictures" in xpnet("predict", "model.h5", "x.png", code=1)
     output = xpnet("predict", "model.h5", shades, code=1)
-    assert "expected rows of 2 features" in output
+    assert output.startswith("xpnet: error: shades.h5: X: expected rows of 2 features")
     bad = write("bad.h5", X=[[0.0, np.nan]])
     assert "1 NaN" in xpnet("predict", "model.h5", bad, code=1)
     bad = write("bad.h5", y=[0, 1])
-    assert "expected test_set_x or X or train_set_x; got" in xpnet(
-        "predict", "model.h5", bad, code=1
-    )
+    output = xpnet("predict", "model.h5", bad, code=1)
+    assert "bad.h5: expected test_set_x and test_set_y, or train_set_x and" in output
+    assert "name the rows with --x" in output
 
 
 def test_predict_ends_quietly_when_its_reader_does(write):
@@ -693,6 +816,28 @@ def test_predict_ends_quietly_when_its_reader_does(write):
     assert process.stderr.read() == b""
     process.stderr.close()
     process.wait(timeout=30)
+
+
+@pytest.mark.parametrize("words", [["info"], ["--help"], ["train", *SHORT], ["predict"]])
+def test_a_full_disk_under_stdout_is_one_clear_line(words):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    if words == ["predict"]:
+        xpnet("train", *SHORT)
+        words = ["predict", "model.h5"]
+    with full.open("w") as stdout:
+        done = shell(*words, stdout=stdout)
+    assert done.returncode == 1
+    assert done.stderr.startswith("xpnet: error: stdout: expected a place that can be written; got")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_encoding_without_a_letter_is_one_clear_line():
+    done = shell("info", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout.count("backend")) == (1, 0)
+    assert "got ascii, without '\\xb7'; set PYTHONIOENCODING=utf-8" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 # --- compare and info -----------------------------------------------------------------------------
@@ -737,4 +882,14 @@ def test_info_tells_versions_backends_and_blas(monkeypatch):
     backends = re.findall(r"^backend +(\w+) · (.*)$", output, re.M)
     assert [name for name, _ in backends] == ["numpy", "cupy"]
     assert backends[1][1].startswith("not usable: backend 'cupy'")
-    assert re.search(r"^BLAS +\S+ · \S+ · \d+ threads?$", output, re.M)
+    assert re.search(r"^BLAS +\S+ · \S+( · \S+)? · \d+ threads?$", output, re.M)
+
+
+def test_info_tells_which_architecture_blas_chose(monkeypatch):
+    pool = {"user_api": "blas", "internal_api": "openblas", "version": "0.3", "num_threads": 1}
+    found = [pool | {"architecture": "Haswell"}, pool]
+    monkeypatch.setattr(cli, "threadpool_info", lambda: found)
+    assert re.findall(r"^BLAS +(.*)$", xpnet("info"), re.M) == [
+        "openblas · 0.3 · Haswell · 1 thread",
+        "openblas · 0.3 · 1 thread",
+    ]

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 
 from xpnet import checks, data
 from xpnet.errors import DataError, InputError
@@ -448,9 +447,14 @@ QUARTERS = np.zeros((2, 2, 3), np.uint8)
 QUARTERS[0, 0] = 255, 0, 0  # red at the top left, on black
 
 
+@pytest.fixture
+def Image():  # noqa: N802 - Pillow's own name
+    return pytest.importorskip("PIL.Image", reason="Pillow, of the extra plot, is not installed")
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1", "CMYK", "I;16"])
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (4, 6, 3)])
-def test_pictures_of_every_mode(tmp_path, mode, shape):
+def test_pictures_of_every_mode(Image, tmp_path, mode, shape):
     grey = np.full((30, 20), 200, np.uint8)
     path = tmp_path / ("p.jpg" if mode == "CMYK" else "p.png")
     picture = Image.fromarray(grey)
@@ -464,13 +468,13 @@ def test_pictures_of_every_mode(tmp_path, mode, shape):
     assert abs(loaded.mean() - 200) < (60 if mode == "1" else 4)
 
 
-def test_pictures_keep_their_sides_and_colours(tmp_path):
+def test_pictures_keep_their_sides_and_colours(Image, tmp_path):
     Image.fromarray(QUARTERS.repeat(50, 0).repeat(80, 1)).save(tmp_path / "p.png")
     loaded = data.load_picture(tmp_path / "p.png", (2, 4, 3))[0].astype(int)
     assert np.abs(loaded - QUARTERS.repeat(2, 1)).max() < 60  # the filter reaches over the edge
 
 
-def test_pictures_are_turned_upright(tmp_path):
+def test_pictures_are_turned_upright(Image, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held so that the picture must be turned right by 90 degrees
     Image.fromarray(QUARTERS).save(tmp_path / "p.png", exif=exif)
@@ -479,7 +483,7 @@ def test_pictures_are_turned_upright(tmp_path):
     assert loaded.sum() == 255
 
 
-def test_transparent_is_white(tmp_path):
+def test_transparent_is_white(Image, tmp_path):
     Image.new("RGBA", (3, 3), (0, 0, 0, 0)).save(tmp_path / "a.png")
     Image.new("P", (3, 3), 0).save(tmp_path / "b.png", transparency=0)
     for name in ("a.png", "b.png"):
@@ -498,7 +502,7 @@ def _huge(side):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
-def test_pictures_that_cannot_be_read(tmp_path):
+def test_pictures_that_cannot_be_read(Image, tmp_path):
     Image.fromarray(np.zeros((90, 90), np.uint8)).save(tmp_path / "whole.jpg")
     Image.fromarray(np.zeros((90, 90), np.uint8)).save(tmp_path / "other.gif")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-200])

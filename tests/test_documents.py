@@ -1,6 +1,8 @@
 """The README's code blocks and the examples run, and say what they should."""
 
 import contextlib
+import importlib.machinery
+import importlib.util
 import io
 import os
 import re
@@ -38,10 +40,13 @@ def test_the_readmes_blocks_run(block):
         assert numbers[0] < 1e-6
     if "cross_val_score" in block:
         assert numbers[0] > 0.93
+    if "compute_cost" in block:
+        assert numbers[0] < 0.69  # that of one half for every row is log 2 = 0.693
 
 
 def run_example(name, folder, *arguments):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": paths, "MPLBACKEND": "Agg"}
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / name), *map(str, arguments)]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -86,3 +91,51 @@ def test_cats(tmp_path):
     assert accuracies[2] >= 0.98
     assert accuracies[3] >= 0.78
     assert (tmp_path / "misses.png").exists()
+
+
+# --- ci/gpu, as far as it can be tried without a GPU ----------------------------------------------
+
+
+@pytest.fixture
+def gpu_script(monkeypatch):
+    """The script ci/gpu as a module."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    loader = importlib.machinery.SourceFileLoader("gpu_script", str(ROOT / "ci" / "gpu"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_script", loader))
+    loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("there", ["somewhere", ""])
+def test_gpu_script_keeps_the_python_path(gpu_script, monkeypatch, there):
+    monkeypatch.setenv("PYTHONPATH", there)
+    found = gpu_script.environment()["PYTHONPATH"].split(os.pathsep)
+    assert found == [str(ROOT), *filter(None, [there])]
+
+
+def test_gpu_script_tells_the_commit(gpu_script, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu_script, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert gpu_script.git_state() == {"commit": None, "dirty": None}
+    answers = {"rev-parse": "abc", "status": ""}
+    monkeypatch.setattr(gpu_script, "_git", lambda word, *_: answers[word])
+    assert gpu_script.git_state() == {"commit": "abc", "dirty": False}
+    answers["status"] = " M xpnet/cli.py"
+    assert gpu_script.git_state()["dirty"] is True
+
+
+def test_gpu_script_runs_the_command(gpu_script, monkeypatch):
+    monkeypatch.setenv("XPNET_BACKEND", "numpy")
+    assert gpu_script.run_command("--version")["printed"][0].startswith("xpnet ")
+    assert gpu_script.run_command("fly")["exit_code"] == 2
+
+
+@pytest.mark.parametrize("where", ["exit_code", "xpnet compare", "bench_exit_code", "compare"])
+def test_gpu_script_fails_where_a_part_does(gpu_script, where):
+    run = {"name": "cupy:0 float32", "gradient_difference": 1e-6}
+    result = {"exit_code": 0, "xpnet compare": {"exit_code": 0}, "bench_exit_code": None}
+    result["compare"] = [run]
+    assert gpu_script.faults(result) == []
+    bad = {"xpnet compare": {"exit_code": 1}, "compare": [run | {"gradient_difference": 0.1}]}
+    assert len(gpu_script.faults(result | {where: bad.get(where, 1)})) == 1

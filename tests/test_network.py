@@ -151,12 +151,20 @@ def test_weights_are_drawn_layer_by_layer():
     W1 = state.standard_normal((4, 3)) / np.sqrt(3)
     W2 = state.standard_normal((1, 4)) / np.sqrt(4)
     for random_state in (1, np.random.RandomState(1)):
-        net = Network([3, 4, 1], init="xavier", dtype="float64", random_state=random_state)
+        net = Network(
+            [3, 4, 1], init="xavier", dtype="float64", backend="numpy", random_state=random_state
+        )
         np.testing.assert_allclose(net.parameters["W1"], W1, rtol=1e-15)
         np.testing.assert_allclose(net.parameters["W2"], W2, rtol=1e-15)
         assert not net.parameters["b1"].any()
     rng = np.random.default_rng(5)
-    net = Network([3, 4, 1], init="random", dtype="float64", random_state=np.random.default_rng(5))
+    net = Network(
+        [3, 4, 1],
+        init="random",
+        dtype="float64",
+        backend="numpy",
+        random_state=np.random.default_rng(5),
+    )
     np.testing.assert_array_equal(net.parameters["W1"], 0.01 * rng.standard_normal((4, 3)))
 
 

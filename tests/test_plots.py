@@ -130,8 +130,8 @@ def test_curve_refuses_a_history_without_a_curve(history, message):
 
 
 def boundary_line(ax):
-    """The vertices of the line at one half; empty without one."""
-    lines = [c for c in ax.collections if list(getattr(c, "levels", [])) == [0.5]]
+    """The vertices of the line between the classes; empty without one."""
+    lines = [c for c in ax.collections if len(getattr(c, "levels", [])) == 1]
     return np.concatenate([path.vertices for line in lines for path in line.get_paths()] or [[]])
 
 
@@ -140,6 +140,15 @@ def test_boundary_lies_where_the_probability_is_one_half(points):
     vertices = boundary_line(ax)
     np.testing.assert_allclose(vertices[:, 0], 0, atol=1e-3)
     assert np.ptp(vertices[:, 1]) > 1.9  # from the bottom to the top
+
+
+def test_boundary_follows_the_models_threshold(points):
+    model = Model(right_half)
+    model.threshold = 0.9
+    vertices = boundary_line(plots.decision_boundary(model, *points, resolution=50))
+    np.testing.assert_allclose(vertices[:, 0], np.log(9) / 5, atol=1e-2)
+    model.threshold = 1.0
+    assert not boundary_line(plots.decision_boundary(model, *points, resolution=50)).size
 
 
 def test_boundary_shows_every_point_by_its_class(points):
@@ -264,6 +273,16 @@ def test_gallery_shows_the_surest_errors_first(pictures):
     for ax, i in zip(axes, (0, 2, 3), strict=True):
         np.testing.assert_array_equal(shown(ax)[0], X[i])
     assert axes[0].get_figure().get_suptitle() == "3 of 6 pictures misclassified"
+
+
+def test_gallery_follows_the_models_threshold(pictures):
+    model, X, y = pictures
+    model.threshold = 0.8
+    assert [shown(ax)[1:] for ax in plots.misclassified(model, X, y)] == [
+        ("non-cat (no. 0)", "taken for cat, 90%"),
+        ("cat (no. 2)", "taken for non-cat, 80%"),
+        ("cat (no. 1)", "taken for non-cat, 40%"),
+    ]
 
 
 def test_gallery_takes_names_for_the_classes(pictures):

@@ -15,7 +15,7 @@ from tests.counting_double import CountingDouble
 HERE = Path(__file__).parent
 NAMES = json.loads((HERE / "cupy_vocabulary.json").read_text(encoding="utf-8"))["names"]
 SOURCES = sorted((HERE.parent / "xpnet").glob("*.py"))
-ROOTS = {"xp", "cupy"}
+ROOTS = {"xp", "_xp", "cupy"}
 
 
 def dotted(node):
@@ -64,6 +64,8 @@ def test_package_is_found_and_asks_something():
     [
         ("xp.unstack(x)", "CuPy has no unstack"),
         ("self.xp.vecdot(x, y)", "CuPy has no vecdot"),
+        ("self._xp.vecdot(x, y)", "CuPy has no vecdot"),
+        ("self._xp.matmul(x, y, where=mask)", "CuPy's matmul takes no where"),
         ("net.backend.xp.block", "CuPy has no block"),
         ("cupy.cuda.runtime.getDevices()", "CuPy has no cuda.runtime.getDevices"),
         ("self.cupy.cuda.devices", "CuPy has no cuda.devices"),

@@ -10,25 +10,35 @@ import csv
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from . import __version__, console
 from .backend import Backend, available_backends, get_backend
-from .checkpoint import check_writable, load_model, save_model
+from .checkpoint import load_model, save_model
+from .checks import check_labels
 from .compare import compare_backends
 from .console import count
-from .data import Dataset, check_finite, check_labels, check_X, load, load_picture
-from .errors import DataError, InputError, OutputError, TrainingDiverged, XpnetError
+from .data import Dataset
+from .errors import InputError, TrainingDiverged, XpnetError
 from .formulas import ACTIVATIONS
-from .hdf5 import contents, holds, open_file, read_dataset
 from .initializers import INITIALIZERS
+from .inputs import (
+    about,
+    check_outputs,
+    check_tests,
+    classes_of,
+    is_data,
+    load_rows,
+    read_input,
+    width,
+)
 from .network import DTYPES, Network
 from .optimizers import OPTIMIZERS, Optimizer, get_optimizer
 from .schedules import SCHEDULES
@@ -37,11 +47,17 @@ from .training import evaluate, train
 __all__ = ["main"]
 
 _CURVE = "curve.png"
-_DATA_ENDINGS = (".h5", ".hdf5")
 
 
 class _Commands(click.Group):
     """Turns what went wrong into one message and an exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().main(*args, **options)
+        except (OSError, UnicodeEncodeError) as error:  # click has ended quietly for a closed pipe
+            console.fail_to_print(error)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -63,7 +79,8 @@ def main() -> None:
     """Train L-layer binary classifiers, on NumPy or on a GPU with CuPy.
 
     DATA is an HDF5 file that holds train_set_x and train_set_y, test_set_x and test_set_y, or X
-    and y.  Where none is named, two generated circles stand in: try `xpnet train`.
+    and y, or what --x and --y name.  Where no file is named, two generated circles stand in: try
+    `xpnet train`.
     """
 
 
@@ -85,6 +102,15 @@ def _batch_size(_: click.Context, __: click.Parameter, value: str) -> int | None
     return None if value == "full" else int(value)
 
 
+def _activation(_: click.Context, __: click.Parameter, value: str) -> str | tuple[str, ...]:
+    """Read one name, or ``"relu,tanh"``: one for each hidden layer."""
+    names = tuple(name.strip() for name in value.split(","))
+    if not all(name in ACTIVATIONS for name in names):
+        known = f"one of {', '.join(ACTIVATIONS)}, or a list like relu,tanh"
+        raise click.BadParameter(f"expected {known}; got {value!r}")
+    return names[0] if len(names) == 1 else names
+
+
 def _choice(name: str, table: Iterable[str], default: str, what: str) -> Callable[..., Any]:
     return click.option(name, type=click.Choice(list(table)), default=default, help=what)
 
@@ -104,6 +130,10 @@ _backend = click.option(
     default="auto",
     help="numpy, cupy, cupy:N, or auto: CuPy where a CUDA device answers.",
 )
+_most = "Of NumPy; by default as many as its BLAS takes."
+_threads = click.option("--threads", metavar="N", type=click.IntRange(min=1), help=_most)
+_x = click.option("--x", metavar="NAME", help="The array of rows, where it has another name.")
+_y = click.option("--y", metavar="NAME", help="The array of labels; --x and --y go together.")
 
 
 @contextmanager
@@ -112,7 +142,24 @@ def _usage() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise click.UsageError(str(error), click.get_current_context()) from error
+        raise _wrong(str(error)) from error
+
+
+def _wrong(message: str) -> click.UsageError:
+    return click.UsageError(message, click.get_current_context())
+
+
+def _named(x: str | None, y: str | None, data: str | None) -> tuple[str, str] | None:
+    """Return the names that ``--x`` and ``--y`` give to the arrays of *data*, if they do."""
+    if x is None and y is None:
+        return None
+    if x is None or y is None or data is None:
+        came = ", ".join(
+            f"--{name} {value}" for name, value in (("x", x), ("y", y)) if value is not None
+        )
+        without = "" if data else " without DATA"
+        raise _wrong(f"expected --x and --y together, for a file DATA; got {came}{without}")
+    return x, y
 
 
 # --- train ----------------------------------------------------------------------------------------
@@ -121,8 +168,16 @@ def _usage() -> Iterator[None]:
 @main.command(name="train")
 @_data
 @click.option("--test", metavar="FILE", help="Data to test on after every epoch.")
+@_x
+@_y
 @_hidden
-@_choice("--activation", ACTIVATIONS, "leaky_relu", "Of the hidden layers.")
+@click.option(
+    "--activation",
+    metavar="NAME[,NAME...]",
+    default="leaky_relu",
+    callback=_activation,
+    help=f"Of all hidden layers, or one for each: {', '.join(ACTIVATIONS)}.",
+)
 @_choice("--init", INITIALIZERS, "xavier", "How the first weights are drawn.")
 @_choice("--optimizer", OPTIMIZERS, "adam", "The rule of an update.")
 @_choice("--schedule", SCHEDULES, "cosine", "How the learning rate moves.")
@@ -137,6 +192,7 @@ def _usage() -> Iterator[None]:
 @click.option("--epochs", type=click.IntRange(min=1), default=200, help="Passes over the data.")
 @_choice("--dtype", DTYPES, "float32", "Of parameters and rows.")
 @_backend
+@_threads
 @click.option("--seed", type=int, default=1, help="Gives the first weights and the batches.")
 @click.option("-o", "--output", metavar="FILE", default="model.h5", help="The model to write.")
 @click.option("--plot", metavar="FILE", show_default=_CURVE, help="The picture to write.")
@@ -145,6 +201,8 @@ def _usage() -> Iterator[None]:
 def _train(
     data: str | None,
     test: str | None,
+    x: str | None,
+    y: str | None,
     output: str,
     plot: str | None,
     no_plot: bool,
@@ -152,11 +210,16 @@ def _train(
     **options: Any,
 ) -> None:
     """Train a network on DATA, save it, and draw how that went."""
-    out = console.stdout(quiet=quiet)
+    out, names = console.stdout(quiet=quiet), _named(x, y, data)
+    if no_plot and plot is not None:
+        raise _wrong(f"expected --plot or --no-plot; got both, with {plot}; leave one of them out")
     picture = None if no_plot else console.check_picture(plot, _CURVE)
-    _check_outputs([output, picture], [data, test])
-    rows = _load(data, "train")
-    tests = _load(test, "test") if test is not None or data is None else None
+    check_outputs([output, picture], [data, test])
+    rows = load_rows(data, "train", names)
+    pair = classes_of(rows, data)
+    tests = load_rows(test, "test", names) if test is not None or data is None else None
+    if tests is not None:
+        check_tests(tests, test, rows, pair)
     net, optimizer = _from_options(rows, options)
     console.show_facts(out, console.describe_plan(net, optimizer, rows, tests, options))
     if not no_plot and picture is None:
@@ -175,7 +238,7 @@ def _train(
         console.draw_run(net, tests or rows, picture)
     console.show_result(out, net, rows, seconds, stopped)
     console.show_facts(out, [("wrote", ", ".join(filter(None, [output, picture])))])
-    console.show_next_steps(out, net, output, data, test)
+    console.show_next_steps(out, net, output, data, test, names)
     if stopped:
         raise click.exceptions.Exit(130)
 
@@ -188,11 +251,11 @@ def _from_options(rows: Dataset, options: dict[str, Any]) -> tuple[Network, Opti
             options["optimizer"], schedule=options["schedule"], **hyper_parameters
         )
         net = Network(
-            (_width(rows), *options["hidden"], 1),
+            (width(rows), *options["hidden"], 1),
             options["activation"],
             init=options["init"],
             dtype=options["dtype"],
-            backend=options["backend"],
+            backend=get_backend(options["backend"], threads=options["threads"]),
             random_state=options["seed"],
         )
     return net, optimizer
@@ -231,11 +294,15 @@ def _fit(
 @main.command(name="evaluate")
 @click.argument("model")
 @_data
+@_x
+@_y
 @_backend
-def _evaluate(model: str, data: str | None, backend: str) -> None:
+def _evaluate(model: str, data: str | None, x: str | None, y: str | None, backend: str) -> None:
     """Say how well MODEL does on DATA, on its test set if it has one."""
-    net, rows, out = _open(model, backend), _load(data, "test"), console.stdout()
-    loss, accuracy = evaluate(net, rows.X, rows.y)
+    names, out = _named(x, y, data), console.stdout()
+    net, rows = _open(model, backend), load_rows(data, "test", names)
+    with about(data):
+        loss, accuracy = evaluate(net, rows.X, rows.y)
     truth, pair = check_labels(rows.y, net.classes_, both=False)
     taken, _ = check_labels(net.predict(rows.X), pair, both=False)
     right = f"{np.count_nonzero(truth == taken):,} of {len(rows):,}"
@@ -253,18 +320,22 @@ def _evaluate(model: str, data: str | None, backend: str) -> None:
 @main.command(name="predict")
 @click.argument("model")
 @click.argument("inputs", metavar="[PICTURE_OR_DATA]...", nargs=-1)
+@_x
 @_backend
-def _predict(model: str, inputs: tuple[str, ...], backend: str) -> None:
+def _predict(model: str, inputs: tuple[str, ...], x: str | None, backend: str) -> None:
     """Name the class of PNG or JPEG pictures, or of the rows of a data file.
 
     A picture gives one line, a data file lines of CSV, with the probability of the class named.
     """
+    if x is not None and not inputs:
+        raise _wrong(f"expected a data file whose rows are called {x}; got none; name one")
     net = _open(model, backend)
-    for name, X in [(name, _read_input(net, name)) for name in inputs or [None]]:
-        labels = net.predict(X)
+    for name, X in [(name, read_input(net, name, x)) for name in inputs or [None]]:
+        with about(name):
+            labels = net.predict(X)
         second = (labels == net.classes_[1]).astype(int)
         probabilities = net.predict_proba(X)[np.arange(len(labels)), second]
-        if name is not None and not _is_data(name):
+        if name is not None and not is_data(name):
             named = console.label_text(labels[0])
             click.echo(f"{name}: {named}, probability {probabilities[0]:.4f}")
             continue
@@ -283,54 +354,40 @@ def _open(model: str, backend: str) -> Network:
     return net
 
 
-def _is_data(path: str) -> bool:
-    return Path(path).suffix.lower() in _DATA_ENDINGS
-
-
-def _read_input(net: Network, path: str | None) -> Any:
-    """Read a picture, or the rows of a data file, which needs no labels."""
-    if path is None:
-        return load(None, "test").X
-    if not _is_data(path):
-        if net.picture_shape is None:
-            features = count(net.layer_sizes[0], "feature")
-            raise InputError(
-                f"{path}: expected a data file, {' or '.join(_DATA_ENDINGS)}: this model takes "
-                f"rows of {features}, no pictures"
-            )
-        return load_picture(path, net.picture_shape)
-    names = ("test_set_x", "X", "train_set_x")
-    with open_file(path) as file:
-        name = next((name for name in names if holds(file, name)), None)
-        if name is None:
-            raise DataError(f"{path}: expected {' or '.join(names)}; got {contents(file)}")
-        X = check_X(read_dataset(file, name), f"{path}: {name}")
-    check_finite(X, f"{path}: {name}")
-    return X
-
-
 # --- compare and info -----------------------------------------------------------------------------
 
 
 @main.command(name="compare")
 @_data
+@_x
+@_y
 @_hidden
+@_threads
 @click.option("--epochs", type=click.IntRange(min=1), default=20, help="Updates of the full batch.")
 @click.option("--plot", metavar="FILE", help="A picture of the losses to write.")
-def _compare(data: str | None, hidden: tuple[int, ...], epochs: int, plot: str | None) -> None:
+def _compare(
+    data: str | None,
+    x: str | None,
+    y: str | None,
+    hidden: tuple[int, ...],
+    threads: int | None,
+    epochs: int,
+    plot: str | None,
+) -> None:
     """Train one net on every backend, and by the textbook functions, side by side."""
-    out = console.stdout()
+    out, names = console.stdout(), _named(x, y, data)
     picture = None if plot is None else console.check_picture(plot, plot)
-    _check_outputs([picture], [data])
-    rows = _load(data, "train")
-    _, pair = check_labels(rows.y, rows.classes)
-    sizes = (_width(rows), *hidden, 1)
+    check_outputs([picture], [data])
+    rows = load_rows(data, "train", names)
+    pair = classes_of(rows, data)
+    sizes = (width(rows), *hidden, 1)
     with _usage():
-        net = Network(sizes, init="xavier", dtype="float64", backend="numpy", random_state=1)
+        numpy = get_backend("numpy", threads=threads)
+        net = Network(sizes, init="xavier", dtype="float64", backend=numpy, random_state=1)
     net.classes_ = pair
     network = console.describe_network(net).replace("float64", "/".join(DTYPES))
     console.show_facts(out, [("data", console.describe_data(rows, pair)), ("network", network)])
-    with console.stderr().status("comparing"):
+    with console.stderr().status("comparing"), threadpool_limits(threads, "blas"):
         comparison = compare_backends(net, rows.X, rows.y, epochs=epochs)
     console.show_comparison(out, comparison)
     if picture is not None:
@@ -341,8 +398,6 @@ def _compare(data: str | None, hidden: tuple[int, ...], epochs: int, plot: str |
 @main.command(name="info")
 def _info() -> None:
     """Show versions, backends and devices."""
-    from threadpoolctl import threadpool_info
-
     cupy = metadata.packages_distributions().get("cupy", ["cupy"])[0]
     facts = [("python", platform.python_version()), ("xpnet", __version__)]
     for name in ("numpy", "h5py", "scikit-learn", "matplotlib", cupy):
@@ -355,38 +410,7 @@ def _info() -> None:
         facts.append(("backend", f"{name} · {state}"))
     for pool in threadpool_info():
         if pool["user_api"] == "blas":
-            words = [pool["internal_api"], pool["version"], count(pool["num_threads"], "thread")]
-            facts.append(("BLAS", " · ".join(map(str, words))))
+            words = [pool["internal_api"], pool["version"], pool.get("architecture")]
+            words = [*filter(None, words), count(pool["num_threads"], "thread")]
+            facts.append(("BLAS", " · ".join(words)))
     console.show_facts(console.stdout(), facts)
-
-
-# --- what they share ------------------------------------------------------------------------------
-
-
-def _load(path: str | None, part: Literal["train", "test"]) -> Dataset:
-    """Load *part* of a data file, or all there is if it has none; the circles' without a path."""
-    if path is None:
-        return load(None, part)
-    with open_file(path) as file:
-        has_part = holds(file, f"{part}_set_x")
-    rows = load(path, part if has_part else None)
-    check_finite(rows.X, f"{path}: X")
-    return rows
-
-
-def _width(rows: Dataset) -> int:
-    return int(np.prod(rows.X.shape[1:]))
-
-
-def _check_outputs(outputs: Sequence[str | None], inputs: Sequence[str | None]) -> None:
-    """Find out now whether every file can be written, none of them over another."""
-    taken = {Path(path).resolve() for path in inputs if path is not None}
-    for output in filter(None, outputs):
-        path = Path(output).resolve()
-        if path in taken:
-            raise OutputError(
-                f"{output}: expected a name of its own for what is written; got a file that this "
-                "command reads or writes as well; choose another"
-            )
-        taken.add(path)
-        check_writable(output)

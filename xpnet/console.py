@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib import util
@@ -20,8 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .checkpoint import write_file
+from .checks import check_labels
 from .compare import Comparison
-from .data import Dataset, check_labels
+from .data import Dataset
 from .errors import InputError
 from .network import Network
 from .optimizers import Optimizer
@@ -76,6 +79,19 @@ def fail(message: object) -> None:
     """Print an error to stderr."""
     text = Text.assemble(("xpnet: error: ", "bold red"), str(message))
     stderr().print(text, soft_wrap=True)
+
+
+def fail_to_print(error: OSError | UnicodeEncodeError) -> None:
+    """Print to stderr why stdout takes no more, and let nothing more come of what it holds."""
+    if isinstance(error, UnicodeEncodeError):
+        letters = error.object[error.start : error.end]
+        came, remedy = f"{error.encoding}, without {letters!a}", "set PYTHONIOENCODING=utf-8"
+        fail(f"stdout: expected an encoding that has what is printed; got {came}; {remedy}")
+        return
+    place, reason = error.filename or "stdout", error.strerror or error
+    fail(f"{place}: expected a place that can be written; got: {reason}; choose another")
+    with contextlib.suppress(OSError, ValueError):  # without this, the flush at exit fails again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- while it trains ------------------------------------------------------------------------------
@@ -208,7 +224,8 @@ def describe_data(rows: Dataset, pair: Any) -> str:
 def describe_network(net: Network) -> str:
     """Say how *net* is built."""
     sizes = "-".join(map(str, net.layer_sizes))
-    kind = "/".join(dict.fromkeys(net.activations)) or "logistic regression"
+    kinds = net.activations if len(set(net.activations)) > 1 else net.activations[:1]
+    kind = "/".join(kinds) or "logistic regression"
     parameters = sum(int(array.size) for array in net.parameters.values())
     return f"{sizes} · {kind} · {net.dtype} · {count(parameters, 'parameter')}"
 
@@ -260,14 +277,20 @@ def history_of(net: Network) -> History:
 
 
 def show_next_steps(
-    to: Console, net: Network, model: str, data: str | None, test: str | None
+    to: Console,
+    net: Network,
+    model: str,
+    data: str | None,
+    test: str | None,
+    names: tuple[str, str] | None,
 ) -> None:
-    """Print what to type now that *model* is written."""
+    """Print what to type now that *model* is written; *names* are those of the arrays, if given."""
     source = [path for path in (test or data,) if path is not None]
+    x, y = ([], []) if names is None else (["--x", names[0]], ["--y", names[1]])
     commands = [
-        ["evaluate", model, *source],
-        ["predict", model, *(source if net.picture_shape is None else ["PICTURE.png"])],
-        ["compare", *([] if data is None else [data])],
+        ["evaluate", model, *source, *x, *y],
+        ["predict", model, *([*source, *x] if net.picture_shape is None else ["PICTURE.png"])],
+        ["compare", *([] if data is None else [data]), *x, *y],
     ]
     lines = [shlex.join(["xpnet", *words]) for words in commands]
     show_facts(to, [("" if k else "next", line) for k, line in enumerate(lines)])

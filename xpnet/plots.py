@@ -13,7 +13,7 @@ import numpy as np
 
 from .arrays import is_on_host
 from .backend import NumpyBackend
-from .data import check_finite
+from .checks import check_finite
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ PAD = 0.12  # inches around what is drawn
 
 
 class Classifier(Protocol):
-    """What a model must offer to be drawn: two classes and their probabilities."""
+    """What a model must offer to be drawn: two classes and their probabilities.
+
+    Above its ``threshold``, or one half where it has none, a probability means the second class.
+    """
 
     classes_: Any
 
@@ -90,7 +93,7 @@ def learning_curve(history: Mapping[str, Sequence[float]], ax: Axes | None = Non
 def decision_boundary(
     model: Classifier, X: Any, y: Any, ax: Axes | None = None, resolution: int = 300
 ) -> Axes:
-    """Draw the probability over the plane, the line where it is one half, and the examples.
+    """Draw the probability over the plane, the line between the classes, and the examples.
 
     Parameters
     ----------
@@ -181,7 +184,7 @@ def misclassified(
     names = _names(model.classes_ if classes is None else classes)
     rows = pictures if pictures.dtype == np.uint8 else pictures.reshape(len(pictures), -1)
     proba = _host(model.predict_proba(rows))
-    guess = np.where(proba[:, 1] > 0.5, 1, 0)
+    guess = np.where(proba[:, 1] > _threshold(model), 1, 0)
     missed = np.flatnonzero(guess != truth)
     height, width = pictures.shape[1:3]
     if not missed.size:
@@ -208,6 +211,11 @@ def misclassified(
 def _host(array: Any) -> np.ndarray:
     """Return *array*, a list or an array of any library and device, as a NumPy array."""
     return np.asarray(array) if is_on_host(array) else NumpyBackend().asarray(array)
+
+
+def _threshold(model: Classifier) -> float:
+    """Return the probability above which *model* says the second class."""
+    return float(getattr(model, "threshold", 0.5))
 
 
 def _check_history(history: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
@@ -353,7 +361,7 @@ def _scale_axes(ax: Axes, losses: np.ndarray) -> None:
 def _probability_surface(
     ax: Axes, model: Classifier, X: np.ndarray, resolution: int
 ) -> QuadContourSet:
-    """Fill *ax* with the probability of the second class and draw the line at one half."""
+    """Fill *ax* with the probability of the second class and the line at its threshold."""
     from matplotlib.colors import LinearSegmentedColormap
 
     low, high = X.min(axis=0), X.max(axis=0)
@@ -364,8 +372,9 @@ def _probability_surface(
     p = _host(model.predict_proba(grid))[:, 1].reshape(u.shape)
     colors = LinearSegmentedColormap.from_list("xpnet", PALE_COLORS)
     surface = ax.contourf(u, v, p, levels=np.linspace(0, 1, 21), cmap=colors)
-    if p.min() < 0.5 < p.max():
-        ax.contour(u, v, p, levels=[0.5], colors=INK, linewidths=1.4)
+    threshold = _threshold(model)
+    if p.min() < threshold < p.max():
+        ax.contour(u, v, p, levels=[threshold], colors=INK, linewidths=1.4)
     if max(high - low) < 2 * min(high - low):
         ax.set_aspect("equal")  # features on one scale keep their shapes: a circle is round
     return surface

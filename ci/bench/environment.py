@@ -84,7 +84,8 @@ def confined(task: dict[str, Any], threads: int) -> Any:
 
 
 def _here() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": path}
 
 
 def import_times(rounds: int) -> dict[str, float]:
