@@ -28,7 +28,7 @@ PEERS = {  # where each lives: a process imports those that it runs, and no othe
 }
 _ONLY_ON = {"PyTorch graph": "cupy", "best products": "numpy"}
 
-_PAUSE = 0.03  # seconds, in which thread pools that wait by spinning give the cores back
+_PAUSE = 0.12  # seconds, in which thread pools that wait by spinning (OpenBLAS: 0.1 s) let go
 Clock = Callable[[int], float]  #: the seconds that so many repetitions take
 
 
@@ -118,6 +118,7 @@ def interleaved(clocks: dict[str, Clock], task: dict[str, Any]) -> dict[str, lis
         first = rounds % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(_PAUSE)
+            clocks[name](repeats[name])  # threads that slept find cores of their own
             readings[name].append(clocks[name](repeats[name]) / repeats[name])
         rounds += 1
     gc.enable()
