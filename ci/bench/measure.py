@@ -41,7 +41,8 @@ def steps(task: dict[str, Any]) -> dict[str, Any]:
     except BackendUnavailable as error:
         sys.exit(str(error))
     cells = [cell(WORKLOADS[name], dtype, task) for name, dtype in task["cells"]]
-    return {"cells": cells, "libraries": threadpool_info()}
+    libraries = [{k: v for k, v in pool.items() if k != "filepath"} for pool in threadpool_info()]
+    return {"cells": cells, "libraries": libraries}
 
 
 def cell(workload: Workload, dtype: str, task: dict[str, Any]) -> dict[str, Any]:
