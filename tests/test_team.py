@@ -1,6 +1,7 @@
 """Threads: the same training with one as with several, to the bit from run to run."""
 
 import multiprocessing
+import os
 import threading
 import warnings
 
@@ -125,3 +126,11 @@ def test_a_team_survives_a_fork():
 def test_a_thread_count_out_of_range_is_named(threads):
     with pytest.raises(InputError, match="threads: expected an integer from 1 to"):
         get_backend("numpy", threads=threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinities")
+def test_spreading_leaves_every_thread_all_its_cores():
+    team, before, after = Team(), os.sched_getaffinity(0), []
+    team.spread(3)
+    team.run([lambda: after.append(os.sched_getaffinity(0))] * 3)
+    assert after == [before] * 3

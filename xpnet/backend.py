@@ -178,6 +178,7 @@ class NumpyBackend(Backend):
     def splitting(self, workers: int) -> AbstractContextManager[object]:
         if workers == 1:
             return nullcontext()
+        self._team.spread(workers)
         one_each: AbstractContextManager[object] = threadpoolctl.threadpool_limits(1, "blas")
         return one_each
 
