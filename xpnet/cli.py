@@ -363,7 +363,7 @@ def _open(model: str, backend: str) -> Network:
 @_y
 @_hidden
 @_threads
-@click.option("--epochs", type=click.IntRange(min=1), default=20, help="Updates of the full batch.")
+@click.option("--epochs", type=click.IntRange(min=1), default=50, help="Updates of the full batch.")
 @click.option("--plot", metavar="FILE", help="A picture of the losses to write.")
 def _compare(
     data: str | None,
