@@ -161,7 +161,7 @@ class _Worker:
             for width in set(widths) - {max(widths)}
         }
         self.passes = [passes.get(width, widest) for width in widths]
-        self.gradient, self.shuffled = gradient, order is not None
+        self.shuffled = order is not None
         if order is None:
             self.columns = [columns[:, part] for part in slices]
             self.targets = [Y[:, part] for part in slices]
