@@ -151,11 +151,14 @@ def _check_declared(file: h5py.File, x_name: str, y_name: str, max_bytes: int) -
 
 
 def _class_names(file: h5py.File) -> tuple[str, str]:
-    names = read_text(file, "list_classes")
-    if names.dtype.kind != "U" or names.shape != (2,) or names[0] == names[1]:
-        place = f"{file.filename}: 'list_classes'"
-        raise DataError(f"{place}: expected two different names; got {names.tolist()!r:.80}")
-    return str(names[0]), str(names[1])
+    stored, place = find_dataset(file, "list_classes"), f"{file.filename}: 'list_classes'"
+    if stored.shape != (2,) or stored.dtype.kind != "S":
+        came = f"{stored.dtype} of shape {stored.shape}"
+        raise DataError(f"{place}: expected two names in fixed-length bytes; got {came}")
+    first, second = read_text(file, "list_classes").tolist()
+    if first == second:
+        raise DataError(f"{place}: expected two different names; got {first!r:.80} twice")
+    return first, second
 
 
 def _named(y: NDArray[Any], classes: tuple[str, str], place: str) -> NDArray[Any]:

@@ -2,26 +2,16 @@
 
 HDF5 can do far more than hold arrays: point into other files, run filter plug-ins, promise
 gigabytes that a kilobyte of file stands for.  None of that is needed for data or models, so a
-name is walked one component at a time and each rule below is checked before the first read:
+name is walked one component at a time, and every rule of `xpnet.hdf5_rules` is checked before the
+first read.  Attributes are never read, and no plug-in is loaded while a file is open.
 
-==============  ================================================================================
-what            accepted
-==============  ================================================================================
-names           parts of 1 to 255 bytes between slashes; no ``.``, ``..`` or NUL
-links           hard links
-types           integers, floats up to 8 bytes, h5py's booleans, fixed-length strings
-storage         in the file itself, every part of it written
-filters         gzip, shuffle, fletcher32, lzf
-size            at most ``max_bytes``, and no more than the stored bytes can hold
-==============  ================================================================================
-
-Attributes are never read.  h5py is imported by the functions, not with this module.
+h5py is imported by the functions, not with this module.
 """
 
 from __future__ import annotations
 
-import math
 import os
+import threading
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -30,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from .errors import DataError, XpnetError
+from .hdf5_rules import MAX_OBJECTS, check_array, check_kind, filters, is_name, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,22 +31,17 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_BYTES",
     "contents",
+    "describe",
     "find_dataset",
     "holds",
     "open_file",
+    "read_all",
     "read_dataset",
     "read_text",
+    "walk",
 ]
 
 MAX_BYTES = 32 * 2**30  # one array; more than this is asked for by name, with max_bytes=
-
-_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # HDF5's registered numbers
-_COMPRESSION = {1, 32000}
-_BEST_RATIO = 1100  # deflate cannot reach more than 1032 : 1
-_TYPES = (  # in the order of HDF5's H5T_class_t
-    *("integer", "float", "time", "string", "bitfield", "opaque"),
-    *("compound", "reference", "enum", "variable-length", "array", "complex"),
-)
 
 
 @contextmanager
@@ -81,10 +67,11 @@ def open_file(source: str | os.PathLike[str] | BinaryIO) -> Iterator[h5py.File]:
 
     if isinstance(source, (str, os.PathLike)):
         _check_path(Path(source))
-    with _reading(_label(source)):
-        file = h5py.File(source, "r")
-    with file:
-        yield file
+    with _no_plugins():
+        with _reading(_label(source)):
+            file = h5py.File(source, "r")
+        with file:
+            yield file
 
 
 def read_dataset(
@@ -118,10 +105,24 @@ def read_dataset(
         The name is missing (the message lists what the file holds), breaks a rule, has another
         shape, or cannot be read.
     """
-    dataset = find_dataset(file, name, shape=shape, max_bytes=max_bytes)
-    with _reading(_place(file, name)):
-        array = np.asarray(dataset[()])
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return _read(find_dataset(file, name, shape=shape, max_bytes=max_bytes), _place(file, name))
+
+
+def read_all(file: h5py.File) -> dict[str, NDArray[Any]]:
+    """Read every array of a file that holds nothing else: plain ones, without chunks or filters.
+
+    Returns them by path, as they lie there, in their own byte order.  Raises `DataError` for
+    whatever breaks a rule, anywhere in the file.
+    """
+    arrays = {}
+    for path, kind, item in walk(file):
+        place = _place(file, path)
+        check_kind(kind, path.rpartition("/")[2], place)
+        if kind == "array":
+            with _reading(place):
+                check_array(item, place, max_bytes=MAX_BYTES, plain=True)
+                arrays[path] = np.asarray(item[()])
+    return arrays
 
 
 def read_text(file: h5py.File, name: str, *, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
@@ -152,20 +153,18 @@ def find_dataset(
 
     Parameters and errors are those of `read_dataset`.
     """
-    import h5py
-
     place = _place(file, name)
     with _reading(place):
-        item: Any = file
-        for part in _parts(name, place):
-            item = _step(file, item, part, place)
-        if not isinstance(item, h5py.Dataset):
+        item, seen = file["/"], set()
+        for part in name.removeprefix("/").split("/"):
+            seen.add(item)
+            kind, item = _look(item, part, seen)
+            check_kind(kind, part, place)
+            if kind == "nothing":
+                raise DataError(f"{place} is not in the file, which holds {contents(file)}")
+        if kind != "array":
             raise DataError(f"{place} is no array; the file holds {contents(file)}")
-        _check_type(item, place)
-        _check_storage(item, place)
-        _check_size(item, place, max_bytes)
-        if shape is not None and item.shape != shape:
-            raise DataError(f"{place}: expected shape {shape}; got {item.shape}")
+        check_array(item, place, max_bytes=max_bytes, shape=shape)
     return item
 
 
@@ -177,34 +176,48 @@ def holds(file: h5py.File, name: str) -> bool:
 def contents(file: h5py.File, limit: int = 20) -> str:
     """Return names, shapes and dtypes of the arrays in *file*, at most *limit*, in one line.
 
-    Raises `DataError` where the file is damaged.
+    Raises `DataError` where the file is damaged or holds too many objects.
     """
-    with _reading(_place(file, "/")):
-        found = list(islice(_walk(file), limit + 1))
-    if not found:
+    found = (f"{path!r} {_words(kind, item)}" for path, kind, item in walk(file) if kind != "group")
+    first = list(islice(found, limit + 1))
+    if not first:
         return "no arrays"
-    return ", ".join(found[:limit]) + (", …" if len(found) > limit else "")
+    return ", ".join(first[:limit]) + (", …" if len(first) > limit else "")
 
 
-def _walk(file: h5py.File) -> Iterator[str]:
-    """Yield a few words on everything in *file* that hard links lead to."""
-    import h5py
+def walk(file: h5py.File) -> Iterator[tuple[str, str, Any]]:
+    """Yield the path, the kind and the object of everything that hard links lead to.
 
-    seen = set()  # hard links can form a cycle
-    waiting: list[tuple[str, Any]] = [("", file)]
-    while waiting:
-        prefix, group = waiting.pop()
-        for name in group:
-            path, link = prefix + name, _link(group, name)
-            item = group[name] if link == "hard" else None
-            if isinstance(item, h5py.Group):
-                if item not in seen:
+    A kind is ``"array"``, ``"group"``, or one that `hdf5_rules.check_kind` refuses; what is refused
+    is not opened, and its object is None.  Raises `DataError` where the file is damaged or holds
+    more than `MAX_OBJECTS`.
+    """
+    place, total = _place(file, "/"), 0
+    with _reading(place):
+        seen, waiting = set(), [("", file["/"])]
+        while waiting:
+            prefix, group = waiting.pop()
+            seen.add(group)
+            total += len(group)  # before their names are listed
+            if total > MAX_OBJECTS:
+                raise DataError(
+                    f"{place}: expected at most {MAX_OBJECTS:,} objects; got {total:,} at "
+                    f"{'/' + prefix!r}; keep the arrays in a file of their own"
+                )
+            for name in group:
+                kind, item = _look(group, name, seen)
+                path = f"{prefix}{name if isinstance(name, str) else ascii(name)}"
+                if kind == "group":
                     seen.add(item)
-                    waiting.append((path + "/", item))
-            elif isinstance(item, h5py.Dataset):
-                yield f"{path!r} {item.shape} {_type_name(item)}"
-            else:
-                yield f"{path!r} ({f'a link, {link}' if item is None else 'a named type'})"
+                    waiting.append((f"{path}/", item))
+                yield path, kind, item
+
+
+def describe(dataset: h5py.Dataset) -> str:
+    """Return the shape, the type and the storage of an array that keeps the rules, in words."""
+    storage = f"in chunks of {dataset.chunks}" if dataset.chunks else "contiguous"
+    names = [name for _, name in filters(dataset.id.get_create_plist())]
+    return " · ".join([f"{dataset.shape} {dataset.dtype}", storage, *names])
 
 
 def _check_path(path: Path) -> None:
@@ -225,6 +238,10 @@ def _check_path(path: Path) -> None:
         raise DataError(f"{path}: not an HDF5 file; expected one, as h5py writes it")
 
 
+#: What h5py raises on bad files.
+_FAULTS = (ArithmeticError, LookupError, OSError, RuntimeError, SystemError, TypeError, ValueError)
+
+
 @contextmanager
 def _reading(place: str) -> Iterator[None]:
     """Turn whatever the HDF5 library raises on a bad file into one `DataError`."""
@@ -232,7 +249,7 @@ def _reading(place: str) -> Iterator[None]:
         yield
     except XpnetError:
         raise
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as problem:
+    except _FAULTS as problem:
         fault = "truncated" if "truncated" in str(problem) else "damaged or not readable"
         raise DataError(
             f"{place}: the file is {fault}; expected a whole HDF5 file, so copy or download it "
@@ -250,17 +267,6 @@ def _place(file: h5py.File, name: str) -> str:
     return f"{label}: {name!r}"
 
 
-def _parts(name: str, place: str) -> list[str]:
-    parts = name.removeprefix("/").split("/")
-    for part in parts:
-        if part in ("", ".", "..") or "\0" in part or len(part.encode(errors="replace")) > 255:
-            raise DataError(
-                f"{place}: expected names of 1 to 255 bytes between single slashes, without "
-                f"'.', '..' or NUL; got {part[:40]!r}"
-            )
-    return parts
-
-
 def _link(group: h5py.Group, name: str) -> str:
     """Return ``hard``, ``soft``, ``external``, ``user-defined``, or ``""`` where none is."""
     import h5py
@@ -276,87 +282,70 @@ def _link(group: h5py.Group, name: str) -> str:
     return kinds.get(links.get_info(key).type, "user-defined")
 
 
-def _step(file: h5py.File, group: Any, part: str, place: str) -> Any:
-    """Follow one component of a path, by a hard link only."""
+def _look(group: Any, name: str | bytes, seen: set[Any]) -> tuple[str, Any]:
+    """Return what the link *name* is or leads to, and the object if that is to be opened.
+
+    Of a group that was *seen* before, on the way or elsewhere, it says that this is a cycle.
+    """
     import h5py
 
-    link = _link(group, part) if isinstance(group, h5py.Group) else ""
-    if not link:
-        raise DataError(f"{place} is not in the file, which holds {contents(file)}")
+    if not is_name(name):
+        return "strange name", None
+    link = _link(group, str(name)) if isinstance(group, h5py.Group) else ""
     if link != "hard":
-        raise DataError(
-            f"{place}: expected a hard link; got a link of the {link} kind at {part!r}; "
-            "copy the array itself into the file"
-        )
-    return group[part]
+        return f"{link} link" if link else "nothing", None
+    item = group[name]
+    if isinstance(item, h5py.Group):
+        return ("cycle", None) if item in seen else ("group", item)
+    return ("array", item) if isinstance(item, h5py.Dataset) else ("named type", None)
 
 
-def _type_name(dataset: h5py.Dataset) -> str:
+def _words(kind: str, item: Any) -> str:
+    """Return a few words on an object, which may break any rule."""
+    import h5py
+
+    if kind != "array":
+        return f"({kind})"
+    if item.id.get_create_plist().get_layout() == h5py.h5d.VIRTUAL:
+        return "(virtual)"  # to ask for its shape opens other files
+    return f"{item.shape} {type_name(item)}"
+
+
+def _read(dataset: h5py.Dataset, place: str) -> NDArray[Any]:
+    """Read an array in the machine's byte order."""
+    with _reading(place):
+        array = np.asarray(dataset[()])
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+# --- plug-ins -------------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_readers = 0
+_search_paths: list[bytes] = []
+
+
+@contextmanager
+def _no_plugins() -> Iterator[None]:
+    """Empty the library's list of places to load filters from, while any file is open here.
+
+    `hdf5_rules` refuses unknown filters of arrays; this holds for the filters of groups as well,
+    which the library runs before anything can be asked.
+    """
+    from h5py import h5pl
+
+    global _readers
+    with _lock:
+        _readers += 1
+        if _readers == 1:
+            _search_paths[:] = [h5pl.get(k) for k in range(h5pl.size())]
+            for _ in _search_paths:
+                h5pl.remove(0)
     try:
-        return "empty" if dataset.shape is None else str(dataset.dtype)
-    except (TypeError, ValueError, RuntimeError):  # a type that NumPy has no word for
-        return _TYPES[dataset.id.get_type().get_class()]
-
-
-def _check_type(dataset: h5py.Dataset, place: str) -> None:
-    import h5py
-
-    kind = dataset.id.get_type()
-    name = _TYPES[kind.get_class()]
-    if name == "string":
-        name = "variable-length string" if kind.is_variable_str() else name
-        accepted = name == "string"
-    elif name in ("integer", "float", "enum"):  # h5py stores booleans as an enum
-        accepted = dataset.dtype.itemsize <= 8 and not h5py.check_enum_dtype(dataset.dtype)
-    else:
-        accepted = False
-    if not accepted:
-        raise DataError(
-            f"{place}: expected integers, floats of at most 8 bytes, booleans or fixed-length "
-            f"strings; got type {name} ({_type_name(dataset)}); convert it first, strings with "
-            "np.char.encode(names, 'utf-8')"
-        )
-    if dataset.shape is None:
-        raise DataError(f"{place}: expected an array; got an empty (null) dataspace")
-
-
-def _check_storage(dataset: h5py.Dataset, place: str) -> None:
-    """Refuse numbers that lie outside the file, and filters that may be plug-ins."""
-    import h5py
-
-    plan = dataset.id.get_create_plist()
-    if plan.get_layout() == h5py.h5d.VIRTUAL:
-        raise DataError(f"{place} is a virtual data set; expected numbers stored in this file")
-    if plan.get_external_count():
-        raise DataError(f"{place} has external storage; expected numbers stored in this file")
-    for index in range(plan.get_nfilters()):
-        code, _, _, title = plan.get_filter(index)
-        if code not in _FILTERS:
-            raise DataError(
-                f"{place}: expected filters of {', '.join(_FILTERS.values())}; got number {code} "
-                f"({title.decode(errors='replace')!r}); write it again with compression='gzip'"
-            )
-
-
-def _check_size(dataset: h5py.Dataset, place: str, max_bytes: int) -> None:
-    """Refuse more bytes than are wanted, or than the file can hold."""
-    plan, declared, whole = dataset.id.get_create_plist(), dataset.nbytes, True
-    if dataset.chunks:
-        # Edge chunks are stored, and read, in full.
-        grid = zip(dataset.shape, dataset.chunks, strict=True)
-        count = math.prod(-(-length // chunk) for length, chunk in grid)
-        declared = count * math.prod(dataset.chunks) * dataset.dtype.itemsize
-        whole = dataset.id.get_num_chunks() >= count
-    if declared > max_bytes:
-        raise DataError(
-            f"{place} declares {declared:,} bytes; expected max_bytes={max_bytes:,}"
-            " or less; raise that limit if the size is right"
-        )
-    codes = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
-    stored, size = dataset.id.get_storage_size(), dataset.file.id.get_filesize()
-    ratio = _BEST_RATIO if codes & _COMPRESSION else 1
-    if not whole or declared > ratio * stored or stored > size:
-        raise DataError(
-            f"{place} declares {declared:,} bytes of {dataset.shape} {dataset.dtype}, but stores "
-            f"{stored:,} of a file of {size:,}; expected all of them; was it written to the end?"
-        )
+        yield
+    finally:
+        with _lock:
+            _readers -= 1
+            if not _readers:
+                for path in _search_paths:
+                    h5pl.append(path)
