@@ -22,7 +22,7 @@ for _ in range(500):
     parameters = textbook.update_parameters(parameters, grads, learning_rate=0.1)
 
 # The engine, from the same start.
-net = Network([2, 10, 5, 1], init=start, dtype="float64", backend="numpy")
+net = Network([2, 10, 5, 1], init=start, precision="float64", backend="numpy")
 print(f"finite differences agree to {check_gradients(net, X, y):.1e}")
 history = train(net, X, y, optimizer=SGD(0.1), epochs=500)
 

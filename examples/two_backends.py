@@ -14,7 +14,7 @@ for name, backend in available_backends().items():
     if not isinstance(backend, Backend):
         print(f"{name}: not here ({backend})")
         continue
-    net = Network([2, 10, 5, 1], "tanh", dtype="float64", backend=backend, random_state=1)
+    net = Network([2, 10, 5, 1], "tanh", precision="float64", backend=backend, random_state=1)
     history = train(
         net, circles.X, circles.y, optimizer=Adam(0.01), batch_size=64, epochs=20, seed=1
     )

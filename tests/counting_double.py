@@ -272,6 +272,8 @@ class _Device:
         self._double, self._before = double, []
         self.id = double._current if device is None else int(device)
 
+    compute_capability = property(lambda self: self._double._capability)
+
     def use(self):
         if not 0 <= self.id < self._double._devices:
             raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
@@ -286,14 +288,45 @@ class _Device:
         self._double._current = self._before.pop()
 
 
+class _Linalg:
+    """``_core._routines_linalg``: what float32 products may round their operands to."""
+
+    COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_FP16, COMPUTE_TYPE_BF16, COMPUTE_TYPE_TF32 = 1, 3, 6, 7
+
+    def __init__(self):
+        self.types = {"float32": self.COMPUTE_TYPE_DEFAULT}
+
+    def get_compute_type(self, dtype):
+        return self.types[dtype]
+
+    def set_compute_type(self, dtype, compute_type):
+        self.types[dtype] = compute_type
+
+    def rounded(self, array):
+        """Round as a tensor core does: to float16, or to so many bits of the mantissa."""
+        kind = self.types["float32"]
+        if array.dtype != np.float32 or kind == self.COMPUTE_TYPE_DEFAULT:
+            return array
+        if kind == self.COMPUTE_TYPE_FP16:
+            return array.astype(np.float16).astype(np.float32)
+        lost = np.uint32(23 - {self.COMPUTE_TYPE_TF32: 10, self.COMPUTE_TYPE_BF16: 7}[kind])
+        half = np.uint32(1) << (lost - np.uint32(1))
+        return ((np.array(array).view(np.uint32) + half) >> lost << lost).view(np.float32)
+
+
 class CountingDouble:
-    """A stand-in for the module ``cupy`` with that many *devices*; `counts` says what was spent."""
+    """A stand-in for the module ``cupy`` with that many *devices*; `counts` says what was spent.
+
+    *capability* is the devices' compute capability, as CuPy writes it.
+    """
 
     ndarray = ndarray
     __version__ = "14.2.0"
 
-    def __init__(self, devices=1):
+    def __init__(self, devices=1, capability="90"):
         self.counts = Counts()
+        self._capability = capability
+        self._core = SimpleNamespace(_routines_linalg=_Linalg())
         self._devices, self._current = devices, 0
         for name in _SAME_AS_NUMPY.split():
             setattr(self, name, getattr(np, name))
@@ -445,8 +478,9 @@ class CountingDouble:
 
     def matmul(self, a, b, /, *, out=None):
         x, y = self._own(a), self._own(b)
+        rounded = self._core._routines_linalg.rounded
         with np.errstate(all="ignore"):
-            result = np.asarray(np.matmul(x, y))
+            result = np.asarray(np.matmul(rounded(x), rounded(y)))
         hidden = sum(not (v.flags.c_contiguous or v.flags.f_contiguous) for v in (x, y))
         hidden += x.dtype != y.dtype
         if out is not None:

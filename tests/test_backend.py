@@ -307,7 +307,7 @@ def test_c_ordered_rows_of_the_dtype_are_not_copied(dtype):
     for asked in (dtype, np.dtype(dtype), None):
         assert np.shares_memory(backend.asarray(X, asked), X)
     assert np.shares_memory(backend.asarray(X[1:3]), X)
-    assert np.shares_memory(Network([3, 1], dtype=dtype, backend=backend).columns(X), X)
+    assert np.shares_memory(Network([3, 1], precision=dtype, backend=backend).columns(X), X)
 
 
 ONCE = {

@@ -50,7 +50,7 @@ def trained(backend="numpy", dtype="float32", optimizer="adam", labels=(0, 1), *
     rng = np.random.default_rng(3)
     X = rng.standard_normal((20, 3)).astype(dtype)
     y = np.asarray(labels)[(X[:, 0] > 0).astype(int)]
-    net = Network([3, 4, 2, 1], ["tanh", "relu"], dtype=dtype, backend=backend, random_state=0)
+    net = Network([3, 4, 2, 1], ["tanh", "relu"], precision=dtype, backend=backend, random_state=0)
     train(net, X, y, optimizer=optimizer, epochs=3, batch_size=8, seed=5, **kwargs)
     return net, X, y
 
@@ -439,7 +439,7 @@ WRONG = {
         put("activations", value=["tanh"]),
         ["one for each of the 2 hidden layers"],
     ),
-    "unknown dtype": (put("dtype", value="object"), ["expected object; got float32"]),
+    "unknown precision": (put("precision", value="object"), ["expected one of bfloat16"]),
     "threshold": (put("threshold", value=[1]), ["TypeError"]),
     "huge threshold": (put("threshold", value=10**400), ["OverflowError"]),
     "one class": (

@@ -45,7 +45,7 @@ def host(classifier, array):
 # same rows in another order, or a few at a time, and compare to 1e-7.  BLAS takes other kernels,
 # and so sums in another order, for other places and numbers of columns; in float32 that is a
 # difference of about 1e-6.  In float64 it is far below their tolerance.
-@parametrize_with_checks([BinaryClassifier(dtype="float64", backend="numpy")])
+@parametrize_with_checks([BinaryClassifier(precision="float64", backend="numpy")])
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
@@ -64,7 +64,7 @@ def test_float32_rows_in_another_order_differ_by_rounding_alone():
 
 def test_parameters_are_kept_as_given_and_cloned():
     solver, sizes = Adam(0.5), [3]
-    classifier = BinaryClassifier(sizes, "tanh", solver=solver, dtype="float64", max_iter=7)
+    classifier = BinaryClassifier(sizes, "tanh", solver=solver, precision="float64", max_iter=7)
     assert classifier.hidden_layer_sizes is sizes
     assert classifier.solver is solver
     assert clone(classifier).get_params() == classifier.get_params()
@@ -130,8 +130,8 @@ BAD = [
     ("max_iter", None, f"max_iter: {POSITIVE} None"),
     ("random_state", -1, "random_state: expected an int from 0 to .*; got -1"),
     ("random_state", "seed", "random_state: expected an int from 0 to .*; got 'seed'"),
-    ("dtype", "float16", "dtype: expected one of float32, float64; got 'float16'"),
-    ("dtype", None, "dtype: expected one of float32, float64; got 'None'"),
+    ("precision", "half", "precision: expected one of bfloat16, float16, .*; got 'half'"),
+    ("precision", None, "precision: expected one of bfloat16, .*; got None"),
     ("backend", "torch", "backend: expected one of auto, cupy, cupy:N, numpy; got 'torch'"),
 ]
 
@@ -261,7 +261,7 @@ def test_labels_of_any_kind(labels):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_predictions_agree_with_one_another(dtype):
     X, y = data()
-    classifier = quick(dtype=dtype, max_iter=40).fit(X, y)
+    classifier = quick(precision=dtype, max_iter=40).fit(X, y)
     logits, P = classifier.decision_function(X), classifier.predict_proba(X)
     assert (logits.shape, P.shape, classifier.predict(X).shape) == ((60,), (60, 2), (60,))
     assert logits.dtype == P.dtype == dtype
@@ -278,7 +278,7 @@ def test_predictions_agree_with_one_another(dtype):
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_coefficients_reproduce_the_predictions(backend, activation):
     X, y = data()
-    classifier = quick(backend=backend, activation=activation, dtype="float64").fit(X, y)
+    classifier = quick(backend=backend, activation=activation, precision="float64").fit(X, y)
     A = X.astype("float64")
     *hidden, (W, b) = zip(classifier.coefs_, classifier.intercepts_, strict=True)
     for weights, bias in hidden:
@@ -305,7 +305,7 @@ def test_coefficients_are_live_views():
 def test_rows_of_the_dtype_are_not_copied(dtype):
     X = np.random.default_rng(0).standard_normal((10_000, 100)).astype(dtype)
     y = (X[:, 0] > 0).astype("int8")
-    classifier = quick(hidden_layer_sizes=(), dtype=dtype, batch_size=None, max_iter=2)
+    classifier = quick(hidden_layer_sizes=(), precision=dtype, batch_size=None, max_iter=2)
     classifier.fit(X[:100], y[:100])  # what is loaded lazily is loaded now
     tracemalloc.start()
     classifier.fit(X, y)

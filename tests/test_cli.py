@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from xpnet import cli, console, data
 from xpnet.backend import NumpyBackend
 from xpnet.checkpoint import load_model, save_model
-from xpnet.formulas import ACTIVATIONS
+from xpnet.activations import ACTIVATIONS
 from xpnet.initializers import INITIALIZERS
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
@@ -191,7 +191,7 @@ def test_rows_far_from_unit_size_get_a_hint(write):
         (["--batch-size", "50"], 50, lambda net: net.training.batch_size),
         (["--batch-size", "full"], None, lambda net: net.training.batch_size),
         (["--epochs", "3"], 3, lambda net: len(net.training.history["loss"])),
-        (["--dtype", "float64"], "float64", lambda net: net.dtype),
+        (["--precision", "float64"], "float64", lambda net: net.dtype),
         (["--seed", "9"], 9, lambda net: net.training.seed),
         (["--backend", "numpy"], "numpy", lambda net: net.backend.name),
     ],
@@ -461,7 +461,8 @@ def test_only_a_perfect_score_is_a_hundred_percent():
         ("--optimizer newton", "'newton' is not one of 'sgd', 'adam'"),
         ("--init ones", "'ones' is not one of"),
         ("--schedule wild", "'wild' is not one of"),
-        ("--dtype float16", "'float16' is not one of 'float32', 'float64'"),
+        ("--precision half", "'half' is not one of 'float32', 'float64', 'tf32'"),
+        ("--precision tf32", "expected one that numpy has, float32 or float64; got 'tf32'"),
         ("--backend gpu", "expected one of auto, cupy, cupy:N, numpy; got 'gpu'"),
         ("--seed -1", "random_state: expected an int from 0"),
         ("--momentum 0.9", "--momentum"),

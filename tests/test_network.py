@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import xpnet.passes
 from xpnet import GradientMismatch, InputError, Network, check_gradients, textbook
-from xpnet.formulas import ACTIVATIONS, Activation
+from xpnet.activations import ACTIVATIONS, Activation
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
@@ -36,11 +36,11 @@ def textbook_gradients(net, X, y):
 @settings(max_examples=150, deadline=None)
 def test_gradients_are_the_textbooks(hidden, data, n_0, m, seed):
     names = data.draw(
-        st.lists(st.sampled_from(sorted(ACTIVATIONS)), min_size=len(hidden), max_size=len(hidden))
+        st.lists(st.sampled_from(sorted(textbook._ACTIVATIONS)), min_size=len(hidden), max_size=len(hidden))
     )
     rng = np.random.default_rng(seed)
     X, y = problem(rng, n_0, m)
-    net = Network([n_0, *hidden, 1], names, dtype="float64", backend="numpy", random_state=rng)
+    net = Network([n_0, *hidden, 1], names, precision="float64", backend="numpy", random_state=rng)
     net.theta += 0.1 * rng.standard_normal(net.theta.shape)  # biases that are not zero
     loss, gradients = net.loss_and_gradients(X, y)
     AL, expected, Y = textbook_gradients(net, X, y)
@@ -55,7 +55,7 @@ def test_gradients_are_the_textbooks(hidden, data, n_0, m, seed):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradients_on_every_backend(backend, dtype, rng):
     X, y = problem(rng, 6, 33)
-    net = Network([6, 5, 4, 1], ["relu", "tanh"], dtype=dtype, backend=backend, random_state=1)
+    net = Network([6, 5, 4, 1], ["relu", "tanh"], precision=dtype, backend=backend, random_state=1)
     loss, gradients = net.loss_and_gradients(X, y)
     judge = net.to("numpy", "float64")
     AL, expected, Y = textbook_gradients(judge, X, y)
@@ -116,7 +116,7 @@ def test_a_missing_bias_gradient_fails_the_check(monkeypatch, rng):
 def test_gradients_are_pytorchs(rng):
     torch = pytest.importorskip("torch", reason="PyTorch, the judge, is not installed")
     X, y = problem(rng, 5, 17)
-    net = Network([5, 6, 3, 1], ["leaky_relu", "sigmoid"], dtype="float64", backend="numpy")
+    net = Network([5, 6, 3, 1], ["leaky_relu", "sigmoid"], precision="float64", backend="numpy")
     leaves = {k: torch.tensor(v, requires_grad=True) for k, v in net.parameters.items()}
     A = torch.tensor(X.T)
     A = torch.nn.functional.leaky_relu(leaves["W1"] @ A + leaves["b1"], 0.01)
@@ -134,7 +134,7 @@ def test_gradients_are_pytorchs(rng):
 def test_huge_logits_stay_finite(backend, dtype):
     X, y = np.array([[1e4], [-1e4], [1e4], [-1e4]]), np.array([1, 0, 0, 1])
     parameters = {"W1": [[1.0]], "b1": [[0.0]]}
-    net = Network([1, 1], init=parameters, dtype=dtype, backend=backend)
+    net = Network([1, 1], init=parameters, precision=dtype, backend=backend)
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         loss, gradients = net.loss_and_gradients(X, y)
         P = net.predict_proba(X)
@@ -152,7 +152,7 @@ def test_weights_are_drawn_layer_by_layer():
     W2 = state.standard_normal((1, 4)) / np.sqrt(4)
     for random_state in (1, np.random.RandomState(1)):
         net = Network(
-            [3, 4, 1], init="xavier", dtype="float64", backend="numpy", random_state=random_state
+            [3, 4, 1], init="xavier", precision="float64", backend="numpy", random_state=random_state
         )
         np.testing.assert_allclose(net.parameters["W1"], W1, rtol=1e-15)
         np.testing.assert_allclose(net.parameters["W2"], W2, rtol=1e-15)
@@ -161,7 +161,7 @@ def test_weights_are_drawn_layer_by_layer():
     net = Network(
         [3, 4, 1],
         init="random",
-        dtype="float64",
+        precision="float64",
         backend="numpy",
         random_state=np.random.default_rng(5),
     )
@@ -233,7 +233,7 @@ def test_set_parameters_checks_before_it_writes(backend):
 
 def test_rows_go_in_without_a_copy():
     net32 = Network([3, 1], backend="numpy")
-    net64 = Network([3, 1], backend="numpy", dtype="float64")
+    net64 = Network([3, 1], backend="numpy", precision="float64")
     for net in (net32, net64):
         X = np.ones((5, 3), net.dtype)
         A = net.columns(X)
@@ -258,7 +258,7 @@ def test_device_rows_give_device_arrays(backend, rng):
 
 def test_pictures_are_flattened_and_divided_by_255(backend, rng):
     pictures = rng.integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
-    net = Network([60, 3, 1], backend=backend, dtype="float64", random_state=0)
+    net = Network([60, 3, 1], backend=backend, precision="float64", random_state=0)
     np.testing.assert_array_equal(
         net.predict_proba(pictures), net.predict_proba(pictures.reshape(6, -1) / 255)
     )
@@ -270,7 +270,7 @@ def test_pictures_are_flattened_and_divided_by_255(backend, rng):
 
 def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
     X, _ = problem(rng, 3, 50)
-    net = Network([3, 4, 1], backend=backend, dtype="float64", random_state=0)
+    net = Network([3, 4, 1], backend=backend, precision="float64", random_state=0)
     whole = net.decision_function(X)
     monkeypatch.setattr(backend, "chunk", 4 * 7)
     np.testing.assert_allclose(net.decision_function(X), whole, rtol=1e-13)
@@ -290,7 +290,7 @@ def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
         ({"activation": [["relu"]]}, r"activation: expected one of .* got \['relu'\]"),
         ({"init": 3}, "init: expected one of he, random, xavier; got 3"),
         ({"init": "hee"}, "init: expected one of he, random, xavier; got 'hee'"),
-        ({"dtype": "float16"}, "dtype: expected one of float32, float64; got 'float16'"),
+        ({"precision": "half"}, "precision: expected one of bfloat16, float16, .*; got 'half'"),
         ({"backend": "cuda"}, "backend: expected one of auto, cupy, cupy:N, numpy; got 'cuda'"),
         ({"random_state": "seed"}, "random_state: expected an int"),
         ({"random_state": -1}, "random_state: expected an int"),

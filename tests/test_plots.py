@@ -202,7 +202,7 @@ def test_boundary_takes_lists_and_numbered_classes():
 
 def test_boundary_of_a_network_on_every_backend(backend, rng):
     X = rng.uniform(-1, 1, (40, 2))
-    net = Network([2, 1], backend=backend, dtype="float64", random_state=0)
+    net = Network([2, 1], backend=backend, precision="float64", random_state=0)
     train(net, X, X[:, 0] > 0, optimizer="adam", epochs=3)
     net.set_parameters({"W1": np.array([[5.0, 0.0]]), "b1": np.zeros((1, 1))})
     vertices = boundary_line(plots.decision_boundary(net, X, X[:, 0] > 0, resolution=40))

@@ -22,7 +22,7 @@ def small_shares(monkeypatch):
 def run(threads, m=50, batch_size=None, dtype="float64", epochs=5):
     circles = data.circles(m)
     backend = get_backend("numpy", threads=threads)
-    net = Network([2, 8, 6, 1], ["relu", "tanh"], dtype=dtype, backend=backend, random_state=1)
+    net = Network([2, 8, 6, 1], ["relu", "tanh"], precision=dtype, backend=backend, random_state=1)
     history = train(
         net, circles.X, circles.y, optimizer=Adam(0.01), epochs=epochs, batch_size=batch_size
     )

@@ -32,7 +32,7 @@ def problem(rng, n_0=4, m=30):
 
 
 def network(backend, layer_sizes=(4, 5, 3, 1), dtype="float64", activation="tanh"):
-    return Network(layer_sizes, activation, dtype=dtype, backend=backend, random_state=1)
+    return Network(layer_sizes, activation, precision=dtype, backend=backend, random_state=1)
 
 
 # --- what it computes -----------------------------------------------------------------------------
@@ -389,7 +389,7 @@ def test_the_cats_are_the_courses():
     net = Network(
         [12288, 20, 7, 5, 1],
         init="xavier",
-        dtype="float64",
+        precision="float64",
         backend="numpy",
         random_state=np.random.RandomState(1),
     )

@@ -12,8 +12,8 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -26,14 +26,29 @@ from .formulas import Array, Formula, Xp
 from .team import Team
 
 __all__ = [
+    "PLAIN",
+    "PRECISIONS",
     "Backend",
     "CupyBackend",
     "NumpyBackend",
     "available_backends",
+    "dtype_of",
     "get_backend",
 ]
 
 _log = logging.getLogger("xpnet")
+
+PLAIN = ("float32", "float64")  #: the precisions that every backend has
+#: Those of CUDA devices' tensor cores: the compute capability that each needs.
+_TENSOR_CORES = {"tf32": 80, "bfloat16": 80, "float16": 70}
+PRECISIONS = (*PLAIN, *_TENSOR_CORES)
+
+
+
+def dtype_of(precision: str) -> str:
+    """Return what parameters and rows are made of, in this *precision*."""
+    return "float64" if precision == "float64" else "float32"
+
 
 _SHARE = 15_000_000  # flops of a step that are worth a thread of their own
 
@@ -69,6 +84,26 @@ class Backend:
     def device_name(self) -> str:
         """The device in words."""
         raise NotImplementedError
+
+    def has_precision(self, precision: str) -> bool:
+        """Tell whether products can be computed in this one of `PRECISIONS`."""
+        return precision in PLAIN
+
+    def check_precision(self, precision: Any) -> str:
+        """Return *precision* if this device has it, else raise `InputError`."""
+        if not isinstance(precision, str) or precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        if not self.has_precision(precision):
+            needed = _TENSOR_CORES[precision] / 10
+            raise InputError(
+                f"precision: expected one that {self.name} has, {' or '.join(PLAIN)}; got "
+                f"{precision!r}, which needs a CUDA device of compute capability {needed:.1f}"
+            )
+        return precision
+
+    def products(self, precision: str) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Return the context in which matrix products are computed in *precision*, here."""
+        return self
 
     def is_native(self, array: object) -> bool:
         """Tell whether *array* is one of this backend's own device arrays."""
@@ -200,6 +235,24 @@ class CupyBackend(Backend):
 
     def __exit__(self, *exc: object) -> None:
         self._device.__exit__(*exc)
+
+    def has_precision(self, precision: str) -> bool:
+        return int(self._device.compute_capability) >= _TENSOR_CORES.get(precision, 0)
+
+    @contextmanager
+    def products(self, precision: str) -> Iterator[None]:
+        with self:
+            if precision in PLAIN:
+                yield
+                return
+            linalg = self.xp._core._routines_linalg  # what the variable CUPY_TF32 sets at start
+            names = {"tf32": "TF32", "bfloat16": "BF16", "float16": "FP16"}
+            before = linalg.get_compute_type("float32")
+            linalg.set_compute_type("float32", getattr(linalg, f"COMPUTE_TYPE_{names[precision]}"))
+            try:
+                yield
+            finally:
+                linalg.set_compute_type("float32", before)
 
     @property
     def device_name(self) -> str:

@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Backend, get_backend
-from .errors import DataError, ModelFileError, OutputError
+from .backend import PRECISIONS, Backend, dtype_of, get_backend
+from .errors import DataError, ModelFileError, OutputError, unknown
 from .hdf5 import open_file, read_dataset
 from .layout import Layout
 from .network import Network, named
@@ -107,7 +107,7 @@ def _meta(net: Network) -> dict[str, Any]:
     return {
         "layer_sizes": net.layer_sizes,
         "activations": net.activations,
-        "dtype": net.dtype,
+        "precision": net.precision,
         "classes": classes,
         "threshold": float(net.threshold),
         "picture_shape": net.picture_shape,  # such pictures are flattened and divided by 255
@@ -247,10 +247,16 @@ def _read_meta(file: Any) -> dict[str, Any]:
 
 def _network(file: Any, meta: dict[str, Any], backend: Backend) -> Network:
     """Build the network of a file whose seal holds; every value is checked by what takes it."""
-    layout, dtype, run = Layout(tuple(meta["layer_sizes"])), meta["dtype"], meta["training"]
+    layout, run = Layout(tuple(meta["layer_sizes"])), meta["training"]
+    precision = meta["precision"]
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    dtype = dtype_of(precision)
+    if not backend.has_precision(precision):
+        precision = dtype
     parameters = _read_vector(file, "parameters", layout, dtype)
     net = Network(
-        layout.layer_sizes, meta["activations"], init=parameters, dtype=dtype, backend=backend
+        layout.layer_sizes, meta["activations"], init=parameters, precision=precision, backend=backend
     )
     net.threshold = float(meta["threshold"])
     if meta["classes"] is not None:

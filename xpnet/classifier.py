@@ -55,7 +55,8 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
         Whether batches are drawn in a new order every epoch.
     random_state : int, Generator, RandomState or None, default None
         Where the weights and the order of the rows come from.
-    dtype : {"float32", "float64"}, default "float32"
+    precision : {"float32", "float64", "tf32", "bfloat16", "float16"}, default "float32"
+        The last three are for CUDA devices: see `Network`.
     backend : str or Backend, default "auto"
         ``"numpy"``, ``"cupy"``, ``"cupy:1"``, or ``"auto"``: CuPy where a CUDA device answers.
     verbose : bool, default False
@@ -100,7 +101,7 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
         max_iter: int = 200,
         shuffle: bool = True,
         random_state: RandomSource = None,
-        dtype: str = "float32",
+        precision: str = "float32",
         backend: str | Backend = "auto",
         verbose: bool = False,
     ) -> None:
@@ -114,7 +115,7 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
         self.max_iter = max_iter
         self.shuffle = shuffle
         self.random_state = random_state
-        self.dtype = dtype
+        self.precision = precision
         self.backend = backend
         self.verbose = verbose
 
@@ -155,7 +156,7 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
             (X.shape[1], *self._hidden_sizes(), 1),
             self.activation,
             init=self.init,
-            dtype=self.dtype,
+            precision=self.precision,
             backend=self.backend,
             random_state=rng,
         )

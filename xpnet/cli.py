@@ -20,14 +20,14 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from . import __version__, console
-from .backend import Backend, available_backends, get_backend
+from .backend import PLAIN, PRECISIONS, Backend, available_backends, get_backend
 from .checkpoint import load_model, save_model
 from .checks import check_labels
 from .compare import compare_backends
 from .console import count
 from .data import Dataset
 from .errors import InputError, TrainingDiverged, XpnetError
-from .formulas import ACTIVATIONS
+from .activations import ACTIVATIONS
 from .initializers import INITIALIZERS
 from .inputs import (
     about,
@@ -39,7 +39,7 @@ from .inputs import (
     read_input,
     width,
 )
-from .network import DTYPES, Network
+from .network import Network
 from .optimizers import OPTIMIZERS, Optimizer, get_optimizer
 from .schedules import SCHEDULES
 from .training import evaluate, train
@@ -190,7 +190,7 @@ def _named(x: str | None, y: str | None, data: str | None) -> tuple[str, str] | 
     help="Rows in an update.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=200, help="Passes over the data.")
-@_choice("--dtype", DTYPES, "float32", "Of parameters and rows.")
+@_choice("--precision", PRECISIONS, "float32", "Of the arithmetic; the last three need a GPU.")
 @_backend
 @_threads
 @click.option("--seed", type=int, default=1, help="Gives the first weights and the batches.")
@@ -254,7 +254,7 @@ def _from_options(rows: Dataset, options: dict[str, Any]) -> tuple[Network, Opti
             (width(rows), *options["hidden"], 1),
             options["activation"],
             init=options["init"],
-            dtype=options["dtype"],
+            precision=options["precision"],
             backend=get_backend(options["backend"], threads=options["threads"]),
             random_state=options["seed"],
         )
@@ -383,9 +383,9 @@ def _compare(
     sizes = (width(rows), *hidden, 1)
     with _usage():
         numpy = get_backend("numpy", threads=threads)
-        net = Network(sizes, init="xavier", dtype="float64", backend=numpy, random_state=1)
+        net = Network(sizes, init="xavier", precision="float64", backend=numpy, random_state=1)
     net.classes_ = pair
-    network = console.describe_network(net).replace("float64", "/".join(DTYPES))
+    network = console.describe_network(net).replace("float64", "/".join(PLAIN))
     console.show_facts(out, [("data", console.describe_data(rows, pair)), ("network", network)])
     with console.stderr().status("comparing"), threadpool_limits(threads, "blas"):
         comparison = compare_backends(net, rows.X, rows.y, epochs=epochs)

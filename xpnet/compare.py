@@ -10,10 +10,10 @@ import numpy as np
 
 from . import textbook
 from .arrays import from_dlpack_on_host
-from .backend import Backend, available_backends
+from .backend import PLAIN, Backend, available_backends
 from .checks import check_finite, check_problem
 from .errors import positive
-from .network import DTYPES, Network
+from .network import Network
 from .optimizers import SGD
 from .training import train
 
@@ -82,8 +82,8 @@ def compare_backends(
         if not isinstance(backend, Backend):
             unavailable[name] = str(backend)
             continue
-        for dtype in DTYPES:
-            copy = net.to(backend, dtype)
+        for precision in PLAIN:
+            copy = net.to(backend, precision)
             runs.append(_engine_run(copy, X, targets, expected, epochs, learning_rate))
     return Comparison(tuple(runs), unavailable)
 

@@ -227,7 +227,7 @@ def describe_network(net: Network) -> str:
     kinds = net.activations if len(set(net.activations)) > 1 else net.activations[:1]
     kind = "/".join(kinds) or "logistic regression"
     parameters = sum(int(array.size) for array in net.parameters.values())
-    return f"{sizes} · {kind} · {net.dtype} · {count(parameters, 'parameter')}"
+    return f"{sizes} · {kind} · {net.precision} · {count(parameters, 'parameter')}"
 
 
 def describe_plan(

@@ -13,19 +13,18 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from .activations import ACTIVATIONS
 from .arrays import is_on_host
-from .backend import Backend, get_backend
+from .backend import Backend, dtype_of, get_backend
 from .checks import check_finite
 from .errors import InputError, known, unknown
-from .formulas import ACTIVATIONS, Array, sigmoid
+from .formulas import Array, sigmoid
 from .initializers import RandomSource, initialize
 from .layout import Layout, size
 from .passes import Pass
 from .state import TrainingState
 
-__all__ = ["DTYPES", "Network", "is_uint8", "named"]
-
-DTYPES = ("float32", "float64")
+__all__ = ["Network", "is_uint8", "named"]
 
 
 class Network:
@@ -38,11 +37,14 @@ class Network:
     layer_sizes : sequence of int
         ``(n_0, …, n_L)``: features, hidden units of each layer, and 1.
     activation : str or sequence of str
-        One of `formulas.ACTIVATIONS` for every hidden layer, or one for each.
+        One of `activations.ACTIVATIONS` for every hidden layer, or one for each.
     init : {"he", "xavier", "random"} or mapping
         The standard deviation of the first weights, biases starting at zero; or the parameters
         themselves, as `set_parameters` takes them.
-    dtype : {"float32", "float64"}
+    precision : {"float32", "float64", "tf32", "bfloat16", "float16"}
+        Parameters and rows are float64 for "float64", float32 for the others.  The last three
+        round what goes into matrix products, for the tensor cores of a CUDA device that has them;
+        sums stay float32.
     backend : str or Backend
         See `backend.get_backend`.
     random_state : int, Generator, RandomState or None
@@ -77,14 +79,14 @@ class Network:
         activation: str | Sequence[str] = "relu",
         *,
         init: str | Mapping[str, Any] = "he",
-        dtype: str = "float32",
+        precision: str = "float32",
         backend: str | Backend = "auto",
         random_state: RandomSource = None,
     ) -> None:
         self.layout = Layout(_integers(layer_sizes))
         self.activations = _activations(activation, len(self.layer_sizes) - 2)
-        self.dtype = _dtype(dtype)
         self.backend = get_backend(backend)
+        self.precision = self.backend.check_precision(precision)
         if not isinstance(init, Mapping):
             weights = initialize(self.layer_sizes, init, random_state)
             init = {f"W{l}": W for l, W in enumerate(weights, start=1)}
@@ -100,6 +102,11 @@ class Network:
     def layer_sizes(self) -> tuple[int, ...]:
         """``(n_0, …, n_L)``."""
         return self.layout.layer_sizes
+
+    @property
+    def dtype(self) -> str:
+        """What parameters and rows are made of: ``"float32"`` or ``"float64"``."""
+        return dtype_of(self.precision)
 
     @property
     def depth(self) -> int:
@@ -197,7 +204,7 @@ class Network:
         Host rows give a NumPy array, device rows a device array; so do the methods below.  Host
         rows that are not finite in the network's dtype are an `InputError`.
         """
-        with self.backend:
+        with self.backend.products(self.precision):
             return self._as_came(self._scores(X)[0], X)
 
     def _scores(self, X: Any) -> Array:
@@ -218,7 +225,8 @@ class Network:
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of both classes, shape ``(m, 2)``, for rows *X*."""
-        with self.backend as backend:
+        backend = self.backend
+        with backend.products(self.precision):
             Z = self._scores(X)
             P = backend.xp.empty((Z.shape[1], 2), dtype=self.dtype)
             P[:, 1] = sigmoid(backend.xp, Z[0])
@@ -248,7 +256,8 @@ class Network:
         gradients : dict of device arrays
             Views of `gradient`, shaped like the parameters; the next call overwrites them.
         """
-        with self.backend as backend:
+        backend = self.backend
+        with backend.products(self.precision):
             A = self.columns(X)
             m, sums = A.shape[1], backend.xp.empty((2, 1), dtype=self.dtype)
             step = Pass(self, m)
@@ -266,10 +275,15 @@ class Network:
 
     # --- copies: the views are carved anew; the state of a training run stays behind --------------
 
-    def to(self, backend: str | Backend = "auto", dtype: str | None = None) -> Network:
-        """Return a copy of this network on another *backend*, or in another *dtype*."""
+    def to(self, backend: str | Backend = "auto", precision: str | None = None) -> Network:
+        """Return a copy of this network on another *backend*, or in another *precision*.
+
+        By default it keeps its own, or its dtype where the backend does not have it.
+        """
         other = copy.copy(self)
-        other.backend, other.dtype = get_backend(backend), _dtype(dtype or self.dtype)
+        other.backend = get_backend(backend)
+        kept = self.precision if other.backend.has_precision(self.precision) else self.dtype
+        other.precision = other.backend.check_precision(precision or kept)
         with other.backend as target:
             theta = target.xp.empty(self.n_flat, dtype=other.dtype)
             theta[...] = target.asarray(self.backend.to_host(self.theta), other.dtype)
@@ -290,7 +304,7 @@ class Network:
 
     def __repr__(self) -> str:
         sizes = "-".join(map(str, self.layer_sizes))
-        return f"<Network {sizes} {self.dtype} on {self.backend.name}>"
+        return f"<Network {sizes} {self.precision} on {self.backend.name}>"
 
 
 def named(layers: Sequence[tuple[Array, Array]], prefix: str = "") -> dict[str, Array]:
@@ -328,10 +342,3 @@ def _activations(activation: str | Sequence[str], n_hidden: int) -> tuple[str, .
             f"got {len(names)}: {list(names)}"
         )
     return names
-
-
-def _dtype(dtype: Any) -> str:
-    name = getattr(dtype, "__name__", str(dtype))
-    if name not in DTYPES:
-        raise unknown("dtype", name, DTYPES)
-    return name

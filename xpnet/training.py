@@ -90,7 +90,8 @@ def train(
     if batch_size is not None:
         batch_size = min(positive("batch_size", batch_size), len(targets))
     plan = TrainingState(get_optimizer(optimizer), _seed(seed), batch_size, {})
-    with net.backend, np.errstate(over="ignore", invalid="ignore"):  # divergence is found below
+    quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found below
+    with net.backend.products(net.precision), quiet:
         data = _place(net, X, targets)
         shape = _picture_shape(net, X)
         watched = _place_validation(net, validation_data, pair, shape)
@@ -134,7 +135,7 @@ def evaluate(net: Network, X: Any, y: Any) -> tuple[float, float]:
         If X or y does not fit the network, or y holds a label that it was not trained on.
     """
     X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
-    with net.backend:
+    with net.backend.products(net.precision):
         return _measure(net, *_place(net, X, targets))
 
 

@@ -82,7 +82,7 @@ class Xpnet(Peer):
         from xpnet import SGD, Adam, Network
 
         work, backend = self.workload, "cupy" if self.on_gpu else "numpy"
-        self.net = Network(work.layers, init=self.named(), dtype=self.dtype, backend=backend)
+        self.net = Network(work.layers, init=self.named(), precision=self.dtype, backend=backend)
         if self.on_gpu:
             self.X = self.net.backend.asarray(self.X)  # as the other competitors have it
         self.optimizer = {"sgd": SGD, "adam": Adam}[work.solver](work.rate)
