@@ -294,17 +294,17 @@ class _Linalg:
     COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_FP16, COMPUTE_TYPE_BF16, COMPUTE_TYPE_TF32 = 1, 3, 6, 7
 
     def __init__(self):
-        self.types = {"float32": self.COMPUTE_TYPE_DEFAULT}
+        self._types = {"float32": self.COMPUTE_TYPE_DEFAULT}
 
     def get_compute_type(self, dtype):
-        return self.types[dtype]
+        return self._types[dtype]
 
     def set_compute_type(self, dtype, compute_type):
-        self.types[dtype] = compute_type
+        self._types[dtype] = compute_type
 
-    def rounded(self, array):
+    def _rounded(self, array):
         """Round as a tensor core does: to float16, or to so many bits of the mantissa."""
-        kind = self.types["float32"]
+        kind = self._types["float32"]
         if array.dtype != np.float32 or kind == self.COMPUTE_TYPE_DEFAULT:
             return array
         if kind == self.COMPUTE_TYPE_FP16:
@@ -478,7 +478,7 @@ class CountingDouble:
 
     def matmul(self, a, b, /, *, out=None):
         x, y = self._own(a), self._own(b)
-        rounded = self._core._routines_linalg.rounded
+        rounded = self._core._routines_linalg._rounded
         with np.errstate(all="ignore"):
             result = np.asarray(np.matmul(rounded(x), rounded(y)))
         hidden = sum(not (v.flags.c_contiguous or v.flags.f_contiguous) for v in (x, y))

@@ -105,6 +105,9 @@ def offered(owner, prefix=""):
 
 DOUBLE = dict(offered(CountingDouble())) | dict(offered(CountingDouble.ndarray, "ndarray."))
 DOUBLE |= dict(offered(CountingDouble().cuda.Device(0), "cuda.Device."))
+_LINALG = CountingDouble()._core._routines_linalg
+DOUBLE |= {"_core": None, "_core._routines_linalg": None}
+DOUBLE |= dict(offered(_LINALG, "_core._routines_linalg."))
 
 
 @pytest.mark.parametrize("name", DOUBLE)

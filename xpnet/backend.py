@@ -39,8 +39,8 @@ __all__ = [
 _log = logging.getLogger("xpnet")
 
 PLAIN = ("float32", "float64")  #: the precisions that every backend has
-#: Those of CUDA devices' tensor cores: the compute capability that each needs.
-_TENSOR_CORES = {"tf32": 80, "bfloat16": 80, "float16": 70}
+#: Those of CUDA devices' tensor cores: the compute capability that each needs, and CuPy's name.
+_TENSOR_CORES = {"tf32": (80, "TF32"), "bfloat16": (80, "BF16"), "float16": (70, "FP16")}
 PRECISIONS = (*PLAIN, *_TENSOR_CORES)
 
 
@@ -94,7 +94,7 @@ class Backend:
         if not isinstance(precision, str) or precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         if not self.has_precision(precision):
-            needed = _TENSOR_CORES[precision] / 10
+            needed = _TENSOR_CORES[precision][0] / 10
             raise InputError(
                 f"precision: expected one that {self.name} has, {' or '.join(PLAIN)}; got "
                 f"{precision!r}, which needs a CUDA device of compute capability {needed:.1f}"
@@ -237,7 +237,8 @@ class CupyBackend(Backend):
         self._device.__exit__(*exc)
 
     def has_precision(self, precision: str) -> bool:
-        return int(self._device.compute_capability) >= _TENSOR_CORES.get(precision, 0)
+        needed, _ = _TENSOR_CORES.get(precision, (0, ""))
+        return int(self._device.compute_capability) >= needed
 
     @contextmanager
     def products(self, precision: str) -> Iterator[None]:
@@ -246,9 +247,9 @@ class CupyBackend(Backend):
                 yield
                 return
             linalg = self.xp._core._routines_linalg  # what the variable CUPY_TF32 sets at start
-            names = {"tf32": "TF32", "bfloat16": "BF16", "float16": "FP16"}
             before = linalg.get_compute_type("float32")
-            linalg.set_compute_type("float32", getattr(linalg, f"COMPUTE_TYPE_{names[precision]}"))
+            kind = getattr(linalg, f"COMPUTE_TYPE_{_TENSOR_CORES[precision][1]}")
+            linalg.set_compute_type("float32", kind)
             try:
                 yield
             finally:
