@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -72,6 +74,24 @@ def positive(name: str, value: Any) -> int:
     except TypeError:
         pass
     raise InputError(f"{name}: expected an integer above 0; got {value!r}")
+
+
+def real(
+    name: str,
+    value: Any,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    most: float = math.inf,
+) -> float:
+    """Return *value* if it is a finite number in these bounds, else raise the error for *name*."""
+    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if good and least <= value <= most and above < value < below:
+        return float(value)
+    bounds = [(least, "at least"), (above, "above"), (below, "below"), (most, "at most")]
+    words = " and ".join(f"{word} {bound:g}" for bound, word in bounds if math.isfinite(bound))
+    raise InputError(f"{name}: expected a number {words}".rstrip() + f"; got {value!r}")
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
