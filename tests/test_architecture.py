@@ -11,6 +11,7 @@ PACKAGE = Path(xpnet.__file__).parent
 FLOORS = [  # each imports only from those above it
     "errors",
     "formulas",
+    "activations",
     "layout",
     "compiler",
     "arrays",
@@ -37,7 +38,10 @@ FLOORS = [  # each imports only from those above it
     "cli",
     "__main__",
 ]
-PURE = {"formulas", "layout", "textbook", "schedules", "optimizers", "state", "passes", "network"}
+PURE = {
+    "formulas", "activations", "layout", "textbook", "schedules", "optimizers", "state", "passes",
+    "network",
+}  # fmt: skip
 FILES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 
 

@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from xpnet import cli, console, data
+from xpnet.activations import ACTIVATIONS
 from xpnet.backend import NumpyBackend
 from xpnet.checkpoint import load_model, save_model
-from xpnet.activations import ACTIVATIONS
 from xpnet.initializers import INITIALIZERS
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES

@@ -6,9 +6,9 @@ import pytest
 import xpnet.compare
 from tests.counting_double import CountingDouble
 from xpnet import InputError, Network, compare_backends, data
+from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.backend import CupyBackend, NumpyBackend
 from xpnet.errors import BackendUnavailable
-from xpnet.formulas import ACTIVATIONS, Activation
 
 
 @pytest.fixture

@@ -35,9 +35,8 @@ def textbook_gradients(net, X, y):
 )
 @settings(max_examples=150, deadline=None)
 def test_gradients_are_the_textbooks(hidden, data, n_0, m, seed):
-    names = data.draw(
-        st.lists(st.sampled_from(sorted(textbook._ACTIVATIONS)), min_size=len(hidden), max_size=len(hidden))
-    )
+    known = st.sampled_from(sorted(textbook._ACTIVATIONS))
+    names = data.draw(st.lists(known, min_size=len(hidden), max_size=len(hidden)))
     rng = np.random.default_rng(seed)
     X, y = problem(rng, n_0, m)
     net = Network([n_0, *hidden, 1], names, precision="float64", backend="numpy", random_state=rng)
@@ -284,7 +283,7 @@ def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
         ({"layer_sizes": [3, 4, 2]}, "the last one 1 because the classifier is binary"),
         ({"layer_sizes": [3, 2.5, 1]}, "layer_sizes: expected integers"),
         ({"layer_sizes": 3}, "layer_sizes: expected integers"),
-        ({"activation": "rleu"}, "activation: expected one of leaky_relu, linear, relu, .* 'rleu'"),
+        ({"activation": "rleu"}, "activation: expected one of elu, gelu, .* tanh; got 'rleu'"),
         ({"activation": ["relu", "tanh"]}, "one for each of the 1 hidden layers; got 2"),
         ({"activation": None}, "activation: expected one of .* got None"),
         ({"activation": [["relu"]]}, r"activation: expected one of .* got \['relu'\]"),

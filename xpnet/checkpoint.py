@@ -14,37 +14,55 @@ Nothing in it is executable, and plain h5py opens it.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import math
 import operator
 import os
-import shutil
 import struct
-import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .backend import PRECISIONS, Backend, dtype_of, get_backend
-from .errors import DataError, ModelFileError, OutputError, unknown
-from .hdf5 import open_file, read_dataset
+from .errors import DataError, ModelFileError, unknown
+from .files import write_file
+from .hdf5 import open_file, read_all
 from .layout import Layout
 from .network import Network, named
 from .optimizers import get_optimizer
 from .state import History, TrainingState
 
-__all__ = ["FORMAT", "check_writable", "load_model", "save_model", "write_file"]
+__all__ = [
+    "FORMAT",
+    "Seal",
+    "build_network",
+    "load_model",
+    "read_model",
+    "read_seal",
+    "save_model",
+    "unseal",
+]
 
 FORMAT = 1
 _MAGIC = b"XPNETMDL"
 _SEAL = struct.Struct("<8sIIQ32s")
 _BLOCK = 512  # the smallest user block of HDF5
+
+
+class Seal(NamedTuple):
+    """What the first bytes of a model file say of the rest."""
+
+    magic: bytes
+    version: int
+    zero: int
+    length: int
+    digest: bytes
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -65,7 +83,7 @@ def save_model(net: Network, path: str | os.PathLike[str]) -> None:
     write_file(path, _seal(body) + body)
 
 
-def _seal(body: bytes, version: int = FORMAT) -> bytes:
+def _seal(body: bytes | memoryview, version: int = FORMAT) -> bytes:
     digest = hashlib.sha256(body).digest()
     return _SEAL.pack(_MAGIC, version, 0, len(body), digest).ljust(_BLOCK, b"\0")
 
@@ -115,73 +133,6 @@ def _meta(net: Network) -> dict[str, Any]:
     }
 
 
-def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write *content* to *path* atomically: written beside it, synced, read back, renamed.
-
-    Raises
-    ------
-    OutputError
-        If that fails; a file that was there is untouched, and nothing is left behind.
-    """
-    path = Path(os.path.realpath(path))
-    with _fresh_file(path) as fresh:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if fresh.read_bytes() != content:
-            raise OutputError(f"{path}: what was written did not read back; nothing was replaced")
-        if path.exists():
-            shutil.copymode(path, fresh)
-        fresh.replace(path)
-        with contextlib.suppress(OSError):  # not every system can; the file itself is whole
-            _sync_folder(path.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out, before any work, whether `write_file` can write to *path*.
-
-    Raises
-    ------
-    OutputError
-        If the path is a folder, or its folder is missing or may not be written to.
-    """
-    with _fresh_file(Path(os.path.realpath(path))):
-        pass
-
-
-@contextlib.contextmanager
-def _fresh_file(path: Path) -> Iterator[Path]:
-    """Create an empty file of a new name beside *path*, and remove it unless it was renamed."""
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        if path.is_dir():
-            raise OutputError(f"{path}: expected a file to write; got a folder; add a file name")
-        if path.exists() and not path.is_file():  # renaming would replace /dev/null
-            raise OutputError(f"{path}: expected a file to write; got a device or pipe")
-        with fresh.open("xb"):
-            pass
-        yield fresh
-    except OutputError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"{path}: expected a place that can be written; got: {reason}; choose another path"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-
-
 # --- reading --------------------------------------------------------------------------------------
 
 #: What may go wrong in building a network from values of wrong types and sizes.
@@ -199,10 +150,42 @@ def load_model(path: str | os.PathLike[str], backend: str | Backend = "auto") ->
         If the backend is not to be had here.
     """
     target = get_backend(backend)
-    content = _unsealed(Path(path))
+    return build_network(path, read_model(path), target)
+
+
+def read_model(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return every array of a model file by its path in there, once its seal holds.
+
+    Raises
+    ------
+    ModelFileError
+        As `load_model`; also where anything in the file breaks a rule of `xpnet.hdf5_rules`.
+    """
+    content = unseal(path)
+    with _sealed(path), open_file(io.BytesIO(content)) as file:
+        return read_all(file)
+
+
+def build_network(
+    path: str | os.PathLike[str], arrays: dict[str, np.ndarray], backend: Backend
+) -> Network:
+    """Build the network of the *arrays* that `read_model` found at *path*.
+
+    Raises `ModelFileError` unless they are just those of a model, each of its shape and type.
+    """
+    with _sealed(path):
+        left = dict(arrays)
+        net = _network(left, _take_meta(left), backend)
+        if left:
+            raise DataError(f"expected no more arrays; got {sorted(left)}")
+        return net
+
+
+@contextmanager
+def _sealed(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what goes wrong behind a seal that holds into a `ModelFileError`."""
     try:
-        with open_file(io.BytesIO(content)) as file:
-            return _network(file, _read_meta(file), target)
+        yield
     except _FAULTS as error:
         raise ModelFileError(
             f"{path}: expected an xpnet model of format {FORMAT}; the seal holds, but not what is "
@@ -210,42 +193,82 @@ def load_model(path: str | os.PathLike[str], backend: str | Backend = "auto") ->
         ) from error
 
 
-def _unsealed(path: Path) -> bytes:
-    """Return the file's bytes if its seal holds; nothing is parsed before."""
+def unseal(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a model file if its seal holds; nothing is parsed before.
+
+    Raises `ModelFileError` where it does not, and reads no more than its first block where they
+    show that this is no model file of a known format.
+    """
+    path = Path(path)
     try:
-        content = path.read_bytes()
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe has no end
+            raise ModelFileError(f"{path}: expected a model file; got a pipe or device")
+        with path.open("rb") as file:
+            head, size = file.read(_BLOCK), os.fstat(file.fileno()).st_size
+            seal = _check_head(path, head, size)
+            content = head + file.read(seal.length + 1)
     except OSError as error:
         raise ModelFileError(
             f"{path}: expected a model file; got: {error.strerror}; is the path right?"
         ) from error
-    if not content.startswith(_MAGIC) or len(content) < _BLOCK:
-        kind = "an HDF5 file without xpnet's seal" if content[:4] == b"\x89HDF" else "another file"
-        raise ModelFileError(
-            f"{path}: expected a model that xpnet saved; got {kind} of {len(content):,} bytes"
-        )
-    _, version, _, length, _ = _SEAL.unpack_from(content)
-    body = content[_BLOCK:]
-    if version > FORMAT:
-        raise ModelFileError(
-            f"{path}: expected format {FORMAT} or older; got format {version}; update xpnet"
-        )
-    if version < 1 or content[:_BLOCK] != _seal(body, version):
-        raise ModelFileError(
-            f"{path}: expected {length:,} bytes with the sealed checksum; got {len(body):,} bytes "
-            "that are damaged; use a copy or train anew"
-        )
+    if head != _seal(memoryview(content)[_BLOCK:], seal.version):
+        raise _damaged(path, seal, size)
     return content
 
 
-def _read_meta(file: Any) -> dict[str, Any]:
-    text = read_dataset(file, "meta", shape=())
+def read_seal(content: bytes) -> Seal:
+    """Return what the seal at the start of *content* says, whether it holds or not."""
+    return Seal(*_SEAL.unpack_from(content))
+
+
+def _check_head(path: Path, head: bytes, size: int) -> Seal:
+    """Return the seal of a file of *size* bytes that begins with *head*."""
+    if not head.startswith(_MAGIC) or len(head) < _BLOCK:
+        kind = "an HDF5 file without xpnet's seal" if head[:4] == b"\x89HDF" else "another file"
+        raise ModelFileError(
+            f"{path}: expected a model that xpnet saved; got {kind} of {size:,} bytes"
+        )
+    seal = read_seal(head)
+    if seal.version > FORMAT:
+        raise ModelFileError(
+            f"{path}: expected format {FORMAT} or older; got format {seal.version}, of a newer "
+            "xpnet; upgrade xpnet to open it"
+        )
+    if seal.version < 1 or seal.length != size - _BLOCK:
+        raise _damaged(path, seal, size)
+    return seal
+
+
+def _damaged(path: Path, seal: Seal, size: int) -> ModelFileError:
+    return ModelFileError(
+        f"{path}: expected {seal.length:,} bytes with the sealed checksum; got {size - _BLOCK:,} "
+        "bytes that are damaged; use a copy or train anew"
+    )
+
+
+def _take_meta(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    text = _take(arrays, "meta", ())
     if text.dtype.kind != "S":
         raise DataError(f"meta: expected JSON; got {text.dtype}")
-    meta: dict[str, Any] = json.loads(text.item())
+    meta: dict[str, Any] = json.loads(text.item(), parse_constant=_no_constant)
     return meta
 
 
-def _network(file: Any, meta: dict[str, Any], backend: Backend) -> Network:
+def _no_constant(name: str) -> float:
+    raise DataError(f"meta: expected finite numbers; got {name}")
+
+
+def _take(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Take the array *name* of this *shape* out of *arrays*."""
+    if name not in arrays:
+        raise DataError(f"{name!r} is not in the file")
+    array = arrays.pop(name)
+    if array.shape != shape:
+        raise DataError(f"{name!r}: expected shape {shape}; got {array.shape}")
+    return array
+
+
+def _network(arrays: dict[str, np.ndarray], meta: dict[str, Any], backend: Backend) -> Network:
     """Build the network of a file whose seal holds; every value is checked by what takes it."""
     layout, run = Layout(tuple(meta["layer_sizes"])), meta["training"]
     precision = meta["precision"]
@@ -254,9 +277,13 @@ def _network(file: Any, meta: dict[str, Any], backend: Backend) -> Network:
     dtype = dtype_of(precision)
     if not backend.has_precision(precision):
         precision = dtype
-    parameters = _read_vector(file, "parameters", layout, dtype)
+    parameters = _take_vector(arrays, "parameters", layout, dtype)
     net = Network(
-        layout.layer_sizes, meta["activations"], init=parameters, precision=precision, backend=backend
+        layout.layer_sizes,
+        meta["activations"],
+        init=parameters,
+        precision=precision,
+        backend=backend,
     )
     net.threshold = float(meta["threshold"])
     if meta["classes"] is not None:
@@ -270,8 +297,8 @@ def _network(file: Any, meta: dict[str, Any], backend: Backend) -> Network:
         name, hyper_parameters = run["optimizer"].pop("name"), run["optimizer"]
         optimizer = get_optimizer(name, **hyper_parameters)
         for name in optimizer.state:
-            arrays = _read_vector(file, f"optimizer/{name}", layout, dtype)
-            vectors[name] = _flat(net, arrays)
+            vector = _take_vector(arrays, f"optimizer/{name}", layout, dtype)
+            vectors[name] = _flat(net, vector)
         history = History(
             {name: [float(x) for x in run["history"][name]] for name in run["history"]}
         )
@@ -280,28 +307,21 @@ def _network(file: Any, meta: dict[str, Any], backend: Backend) -> Network:
         net.training = TrainingState(
             optimizer, batch_size=batch_size, vectors=vectors, history=history, **numbers
         )
-    _require_names(file, {"meta", "parameters"} | ({"optimizer"} if vectors else set()))
-    if vectors:
-        _require_names(file["optimizer"], set(vectors))
     return net
 
 
-def _require_names(group: Any, expected: set[str]) -> None:
-    if set(group) != expected:
-        raise DataError(f"{group.name}: expected {sorted(expected)}; got {sorted(group)}")
-
-
-def _read_vector(file: Any, group: str, layout: Layout, dtype: str) -> dict[str, np.ndarray]:
-    """Read the arrays of one flat vector, each of the shape that the layer sizes give."""
-    n, arrays = layout.layer_sizes, {}
+def _take_vector(
+    arrays: dict[str, np.ndarray], group: str, layout: Layout, dtype: str
+) -> dict[str, np.ndarray]:
+    """Take the arrays of one flat vector, each of the shape that the layer sizes give."""
+    n, vector = layout.layer_sizes, {}
     for l in range(1, len(n)):
         shapes = {f"W{l}": (n[l], n[l - 1]), f"b{l}": (n[l], 1)}
         for name, shape in shapes.items():
-            arrays[name] = read_dataset(file, f"{group}/{name}", shape=shape)
-            if arrays[name].dtype != dtype:
-                raise DataError(f"{group}/{name}: expected {dtype}; got {arrays[name].dtype}")
-    _require_names(file[group], set(arrays))
-    return arrays
+            vector[name] = array = _take(arrays, f"{group}/{name}", shape)
+            if array.dtype != np.dtype(dtype).newbyteorder("<"):
+                raise DataError(f"{group}/{name}: expected {dtype}; got {array.dtype}")
+    return vector
 
 
 def _flat(net: Network, arrays: dict[str, np.ndarray]) -> Any:

@@ -20,6 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from . import __version__, console
+from .activations import ACTIVATIONS
 from .backend import PLAIN, PRECISIONS, Backend, available_backends, get_backend
 from .checkpoint import load_model, save_model
 from .checks import check_labels
@@ -27,7 +28,6 @@ from .compare import compare_backends
 from .console import count
 from .data import Dataset
 from .errors import InputError, TrainingDiverged, XpnetError
-from .activations import ACTIVATIONS
 from .initializers import INITIALIZERS
 from .inputs import (
     about,

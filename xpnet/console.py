@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .checkpoint import write_file
 from .checks import check_labels
 from .compare import Comparison
 from .data import Dataset
 from .errors import InputError
+from .files import write_file
 from .network import Network
 from .optimizers import Optimizer
 from .plots import decision_boundary, learning_curve, misclassified

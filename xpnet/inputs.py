@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .checkpoint import check_writable
 from .checks import check_finite, check_labels, check_X
 from .console import count
 from .data import Dataset, load, load_hdf5, load_picture
 from .errors import DataError, InputError, OutputError
+from .files import check_writable
 from .hdf5 import contents, holds, open_file, read_dataset
 from .network import Network
 

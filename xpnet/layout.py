@@ -42,6 +42,7 @@ class Workspace:
     """The views that one pass over m columns writes: see the shape table of the README."""
 
     A: list[Array]  #: hidden activations A_1 … A_{L-1}, (n_l, m)
+    D: list[Array | None]  #: their slopes, (n_l, m), of the layers that keep them
     Y: Array  #: targets, (1, m)
     last: Array  #: Z_L, later dZ_L, and below it each example's loss, (2, m)
     dZ: list[Array]  #: dA_l, later dZ_l, of l = 1 … L-1, (n_l, m); every other one shares memory
@@ -87,19 +88,25 @@ class Layout:
         products = [n_in * n_out for n_in, n_out in itertools.pairwise(n)]
         return 2 * m * (3 * sum(products) - products[0])  # dA_0 is not computed
 
-    def _workspace_shapes(self, m: int) -> list[Shape]:
+    def _workspace_shapes(self, m: int, slopes: Sequence[bool]) -> list[Shape]:
         hidden = self.layer_sizes[1:-1]
+        kept = itertools.compress(hidden, slopes)
         # dZ_l is dead once dA_{l-1} is made, so two buffers serve all layers in turn.
         turns = [max(hidden[turn::2], default=0) for turn in (0, 1)]
-        return [*((n, m) for n in hidden), (1, m), (2, m), *((n, m) for n in turns)]
+        return [(1, m), (2, m), *((n, m) for n in (*turns, *hidden, *kept))]
 
-    def workspace_size(self, m: int) -> int:
+    def workspace_size(self, m: int, slopes: Sequence[bool]) -> int:
         """Return how many elements `workspace` needs for *m* columns."""
-        return size(self._workspace_shapes(m))
+        return size(self._workspace_shapes(m, slopes))
 
-    def workspace(self, flat: Array, m: int) -> Workspace:
-        """Carve the workspace of a pass over *m* columns out of *flat*."""
+    def workspace(self, flat: Array, m: int, slopes: Sequence[bool]) -> Workspace:
+        """Carve the workspace of a pass over *m* columns out of *flat*.
+
+        *slopes* says of each hidden layer whether it keeps its slopes.
+        """
         hidden = self.layer_sizes[1:-1]
-        *A, Y, last, even, odd = carve(flat, self._workspace_shapes(m))
+        Y, last, even, odd, *views = carve(flat, self._workspace_shapes(m, slopes))
+        A, kept = views[: len(hidden)], iter(views[len(hidden) :])
+        D = [next(kept) if keeps else None for keeps in slopes]
         dZ = [(even, odd)[i % 2][:n] for i, n in enumerate(hidden)]
-        return Workspace(A, Y, last, dZ)
+        return Workspace(A, D, Y, last, dZ)

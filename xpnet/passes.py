@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .formulas import ACTIVATIONS, Array, Xp, logistic
+from .activations import ACTIVATIONS, Activation
+from .formulas import Array, Xp, logistic
 
 __all__ = ["Pass"]
 
@@ -46,20 +47,29 @@ class _Layer:
 class _Hidden(_Layer):
     """A layer with an activation, below the layer *above*."""
 
-    def activated(self, name: str, above: _Layer, ones: Array, compiler: Compiler) -> _Hidden:
-        """Compile its formulas; *ones* sums over the examples."""
-        activation, self.ones = ACTIVATIONS[name], ones
-        self.activate = compiler(activation.forward, self.A, self.b)
+    def activated(
+        self,
+        activation: Activation,
+        D: Array | None,
+        above: _Layer,
+        ones: Array,
+        compiler: Compiler,
+    ) -> _Hidden:
+        """Compile its formulas; *D* is for the slopes, if they are kept; *ones* sums over m."""
+        self.ones = ones
+        written = [self.A] if D is None else [self.A, D]
+        kept = written[-1]
+        self.activate = compiler(activation.forward, *written, self.b)
         if above.W.shape[0] == 1:  # dA = Wᵀ dZ is an outer product: no work for BLAS
             outer = activation.backward_from_one
-            self.differentiate = compiler(outer, self.dZ, self.A, above.WT, above.dZ)
+            self.differentiate = compiler(outer, self.dZ, kept, above.WT, above.dZ)
         else:
             above.dA_prev = self.dZ
-            self.differentiate = compiler(activation.backward, self.dZ, self.A)
+            self.differentiate = compiler(activation.backward, self.dZ, kept)
         return self
 
     def forward(self, A_prev: Array) -> Array:
-        """``A = g(W A_prev + b)``."""
+        """``A = g(W A_prev + b)``, and the slope of g there, if it is kept."""
         self.product(A_prev)
         self.activate()
         return self.A
@@ -92,21 +102,21 @@ class Pass:
         gradient: Array | None = None,
     ) -> None:
         xp, compiler = net.backend.xp, net.backend.compiler()
+        activations = [ACTIVATIONS[name] for name in net.activations]
+        slopes = [activation.keeps_slope for activation in activations]
         if workspace is None:
-            workspace = xp.empty(net.layout.workspace_size(m), dtype=net.dtype)
+            workspace = xp.empty(net.layout.workspace_size(m, slopes), dtype=net.dtype)
         self.workspace, self._xp = workspace, xp
-        views = net.layout.workspace(workspace, m)
+        views = net.layout.workspace(workspace, m, slopes)
         self.Y, self._last = views.Y, views.last
         self._ones = xp.ones((m, 1), dtype=net.dtype)
         gradients = net.layout.parameters(net.gradient if gradient is None else gradient)
         Z, losses = views.last[:1], views.last[1:]
         self.output = above = _Layer(xp, net.layers[-1], gradients[-1], Z, Z)
         self.hidden: list[_Hidden] = []
-        for l in range(net.depth - 1, 0, -1):
-            layer = _Hidden(
-                xp, net.layers[l - 1], gradients[l - 1], views.A[l - 1], views.dZ[l - 1]
-            )
-            above = layer.activated(net.activations[l - 1], above, self._ones, compiler)
+        for i in reversed(range(net.depth - 1)):
+            layer = _Hidden(xp, net.layers[i], gradients[i], views.A[i], views.dZ[i])
+            above = layer.activated(activations[i], views.D[i], above, self._ones, compiler)
             self.hidden.insert(0, layer)
         self._logistic = compiler(logistic, Z, losses, self.output.b, self.Y)
 

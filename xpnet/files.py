@@ -1,0 +1,137 @@
+"""Files that appear whole or not at all: written beside their place, synced, read back, renamed.
+
+A temporary file is called ``.NAME.<12 hexadecimal digits>.tmp`` and is locked while its writer
+lives.  What a killed writer left behind is therefore known by its lock, which died with it, and the
+next write of that name sweeps it away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows; nothing is swept there, and its open files cannot be renamed
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["check_writable", "write_file"]
+
+_BLOCK = 2**20  # bytes that are read back at a time
+
+
+def write_file(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write *content* to *path* atomically: written beside it, synced, read back, renamed.
+
+    Raises
+    ------
+    OutputError
+        If that fails; a file that was there is untouched, and nothing is left behind.
+    """
+    path = Path(os.path.realpath(path))
+    _sweep(path)  # first, for the room that it makes
+    with _fresh_file(path) as (fresh, file):
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        if not _reads_back(fresh, content):
+            raise OutputError(f"{path}: what was written did not read back; nothing was replaced")
+        if path.exists():
+            shutil.copymode(path, fresh)
+        if fcntl is None:
+            file.close()
+        fresh.replace(path)
+        with contextlib.suppress(OSError):  # not every system can; the file itself is whole
+            _sync_folder(path.parent)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out, before any work, whether `write_file` can write to *path*.
+
+    Raises
+    ------
+    OutputError
+        If the path is a folder, or its folder is missing or may not be written to.
+    """
+    with _fresh_file(Path(os.path.realpath(path))):
+        pass
+
+
+@contextlib.contextmanager
+def _fresh_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Create an empty file of a new name beside *path*, and remove it unless it was renamed."""
+    fresh = None
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path}: expected a file to write; got a folder; add a file name")
+        if path.exists() and not path.is_file():  # renaming would replace /dev/null
+            raise OutputError(f"{path}: expected a file to write; got a device or pipe")
+        fresh, file = _create(path)
+        with file:
+            yield fresh, file
+    except OutputError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"{path}: expected a place that can be written; got: {reason}; choose another path"
+        ) from error
+    finally:
+        if fresh is not None:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
+
+
+def _create(path: Path) -> tuple[Path, BinaryIO]:
+    while True:
+        fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        file = fresh.open("xb")
+        _lock(file, wait=True)
+        if fresh.exists():
+            return fresh, file
+        file.close()  # another writer swept it away before it was locked
+
+
+def _reads_back(path: Path, content: bytes) -> bool:
+    with path.open("rb") as file, memoryview(content) as view:
+        starts = range(0, len(content), _BLOCK)
+        same = all(file.read(_BLOCK) == view[start : start + _BLOCK] for start in starts)
+        return same and not file.read(1)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _lock(file: BinaryIO, *, wait: bool) -> bool:
+    """Lock *file* until it is closed or its process dies; tell whether that could be done."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # held by another, or this file system has no locks
+        return False
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed writers of *path* left beside it, and nothing else."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.tmp")
+    with contextlib.suppress(OSError):
+        left = [entry for entry in path.parent.iterdir() if ours.fullmatch(entry.name)]
+        for entry in left:
+            with contextlib.suppress(OSError), entry.open("r+b") as file:
+                if _lock(file, wait=False):
+                    entry.unlink()
