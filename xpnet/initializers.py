@@ -6,6 +6,7 @@ import itertools
 import math
 import numbers
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,60 @@ __all__ = ["INITIALIZERS", "RandomSource", "check_random_state", "draw_seed", "i
 _STATES = (np.random.Generator, np.random.RandomState)
 RandomSource = int | np.random.Generator | np.random.RandomState | None
 
-#: The standard deviation of a layer's weights, from its number of inputs.
-INITIALIZERS: dict[str, Callable[[int], float]] = {
-    "random": lambda n_in: 0.01,  # noqa: ARG005 - the course's first choice, blind to the layer's width
-    "xavier": lambda n_in: 1.0 / math.sqrt(n_in),  # Glorot & Bengio 2010, as the course shortens it
-    "he": lambda n_in: math.sqrt(2.0 / n_in),  # He et al. 2015, for ReLU
+Draw = Callable[[Any, int, int], np.ndarray]  #: ``(rng, n_out, n_in) -> W`` in float64
+
+
+def _normal(deviation: Callable[[int, int], float]) -> Draw:
+    """Return ``W ~ N(0, σ²)`` with *deviation* ``(n_out, n_in) -> σ``."""
+
+    def draw(rng: Any, n_out: int, n_in: int) -> np.ndarray:
+        W: np.ndarray = rng.standard_normal((n_out, n_in)) * deviation(n_out, n_in)
+        return W
+
+    return draw
+
+
+def _uniform(limit: Callable[[int, int], float]) -> Draw:
+    """Return ``W ~ U[-a, a)`` with *limit* ``(n_out, n_in) -> a``; its variance is ``a²/3``."""
+
+    def draw(rng: Any, n_out: int, n_in: int) -> np.ndarray:
+        a = limit(n_out, n_in)
+        W: np.ndarray = rng.uniform(-a, a, (n_out, n_in))
+        return W
+
+    return draw
+
+
+def _small(rng: Any, n_out: int, n_in: int) -> np.ndarray:
+    W: np.ndarray = 0.01 * rng.uniform(size=(n_out, n_in))
+    return W
+
+
+def _orthogonal(rng: Any, n_out: int, n_in: int) -> np.ndarray:
+    """Return W with orthonormal rows or columns, whichever are fewer, evenly among all such."""
+    tall = rng.standard_normal((max(n_out, n_in), min(n_out, n_in)))
+    Q, R = np.linalg.qr(tall)
+    Q *= np.copysign(1.0, np.diag(R))  # QR is unique, and so Q evenly drawn, where R's diagonal > 0
+    return Q if n_out >= n_in else np.ascontiguousarray(Q.T)
+
+
+_lecun = _normal(lambda n_out, n_in: 1.0 / math.sqrt(n_in))
+_he = _normal(lambda n_out, n_in: math.sqrt(2.0 / n_in))
+
+#: How a layer's weights are drawn: "random", "xavier" and "he" are the course's words.
+INITIALIZERS: dict[str, Draw] = {
+    "random": _normal(lambda n_out, n_in: 0.01),  # blind to the layer's width
+    "uniform": _small,  # U[0, 0.01)
+    "xavier": _lecun,  # what the course calls so: Glorot & Bengio's without n_out
+    "lecun_normal": _lecun,  # LeCun et al. 1998: Var W = 1/n_in
+    "lecun_uniform": _uniform(lambda n_out, n_in: math.sqrt(3.0 / n_in)),
+    # Glorot & Bengio 2010: Var W = 2/(n_in + n_out), between what the two passes ask for
+    "glorot_normal": _normal(lambda n_out, n_in: math.sqrt(2.0 / (n_in + n_out))),
+    "glorot_uniform": _uniform(lambda n_out, n_in: math.sqrt(6.0 / (n_in + n_out))),
+    "he": _he,
+    "he_normal": _he,  # He et al. 2015: Var W = 2/n_in, for ReLU
+    "he_uniform": _uniform(lambda n_out, n_in: math.sqrt(6.0 / n_in)),
+    "orthogonal": _orthogonal,  # Saxe et al. 2014; even by the signs of Mezzadri 2007
 }
 
 
@@ -53,19 +103,16 @@ def initialize(
 ) -> list[np.ndarray]:
     """Draw the weights ``W_l`` of shape ``(n_l, n_{l-1})``, layer by layer, in float64.
 
-    One ``standard_normal`` call each; biases start at zero and are not drawn.
+    One call of *random_state* each; biases start at zero and are not drawn.
 
     Raises
     ------
     InputError
         If *init* is not in `INITIALIZERS`, or *random_state* is not one.
     """
-    deviation = known("init", init, INITIALIZERS)
+    draw = known("init", init, INITIALIZERS)
     rng = check_random_state(random_state)
-    return [
-        rng.standard_normal((n_out, n_in)) * deviation(n_in)
-        for n_in, n_out in itertools.pairwise(layer_sizes)
-    ]
+    return [draw(rng, n_out, n_in) for n_in, n_out in itertools.pairwise(layer_sizes)]
 
 
 def draw_seed(random_state: RandomSource) -> int:

@@ -38,9 +38,9 @@ class Network:
         ``(n_0, …, n_L)``: features, hidden units of each layer, and 1.
     activation : str or sequence of str
         One of `activations.ACTIVATIONS` for every hidden layer, or one for each.
-    init : {"he", "xavier", "random"} or mapping
-        The standard deviation of the first weights, biases starting at zero; or the parameters
-        themselves, as `set_parameters` takes them.
+    init : str or mapping
+        One of `initializers.INITIALIZERS` for the first weights, biases starting at zero; or the
+        parameters themselves, as `set_parameters` takes them.
     precision : {"float32", "float64", "tf32", "bfloat16", "float16"}
         Parameters and rows are float64 for "float64", float32 for the others.  The last three
         round what goes into matrix products, for the tensor cores of a CUDA device that has them;
@@ -48,7 +48,7 @@ class Network:
     backend : str or Backend
         See `backend.get_backend`.
     random_state : int, Generator, RandomState or None
-        Where the weights come from: one ``standard_normal`` call a layer, on the host.
+        Where the weights come from, layer by layer, on the host.
 
     Attributes
     ----------
