@@ -53,7 +53,8 @@ for _name, _method in (
     setattr(_Symbol, f"__r{_method}__", _operator(_name, reflected=True))
 for _name, _method in (
     ("negative", "neg"), ("greater", "gt"), ("greater_equal", "ge"), ("less", "lt"),
-    ("less_equal", "le"),
+    ("less_equal", "le"), ("bitwise_xor", "xor"), ("bitwise_and", "and"),
+    ("right_shift", "rshift"),
 ):  # fmt: skip
     setattr(_Symbol, f"__{_method}__", _operator(_name))
 
@@ -66,7 +67,7 @@ class _Trace:
         self._known: dict[tuple[str, ...], _Symbol] = {}
 
     def record(self, name: str, *operands: Any) -> _Symbol:
-        if all(isinstance(o, float) or o.scalar for o in operands):
+        if all(not isinstance(o, _Symbol) or o.scalar for o in operands):
             raise TypeError(f"{name} of scalars alone: compute it before the formula is called")
         key = (name, *map(_text, operands))
         if key not in self._known:  # a common subexpression is computed once
@@ -158,7 +159,7 @@ def generate(formula: Formula) -> Code:
     for step, (name, operands, result) in enumerate(trace.operations):
         sources = []
         for operand in operands:
-            if isinstance(operand, float):
+            if not isinstance(operand, _Symbol):
                 key = operand, name in _WANT_FULL
                 sources.append(constants.setdefault(key, f"c{len(constants)}"))
             else:
@@ -191,8 +192,8 @@ class Compiler:
     scratch.  The routines of one compiler share scratch, so that it stays in the cache; two of them
     must not run at the same time.
 
-    Arrays are 1-D of one length, or 2-D of shape ``(n, m)``, ``(n, 1)`` or ``(1, m)``, all of one
-    dtype; those written to have the full shape.
+    Arrays are 1-D of one length, or 2-D of shape ``(n, m)``, ``(n, 1)``, ``(1, m)`` or ``(1, 1)``;
+    those written to have the full shape.  What is between is computed in the first one's dtype.
     """
 
     def __init__(self, tile: int = TILE) -> None:
@@ -203,14 +204,14 @@ class Compiler:
     def __call__(self, formula: Formula, *arrays: np.ndarray) -> Callable[..., None]:
         """Return the routine that writes the formula's new values into the *arrays* it names."""
         code = generate(formula)
-        written = arrays[code.written]
+        dtype, written = arrays[0].dtype, arrays[code.written]
         parts = []
         for tile in _tiles(written.shape, self._tile):
             pieces = [_piece(array, tile) for array in arrays]
             shape = pieces[code.written].shape
-            scratch = self._scratch(written.dtype, code.scratch, shape)
+            scratch = self._scratch(dtype, code.scratch, shape)
             masks = self._scratch(np.dtype(bool), code.masks, shape)
-            constants = [self._constant(written.dtype, shape, *c) for c in code.constants]
+            constants = [self._constant(dtype, shape, *c) for c in code.constants]
             parts.append(functools.partial(code.run, *pieces, *scratch, *masks, *constants))
         return parts[0] if len(parts) == 1 else functools.partial(_run_all, parts)
 

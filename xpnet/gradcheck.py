@@ -57,7 +57,7 @@ def check_gradients(
     directions = positive("directions", directions)
     X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
     copy = net.to(net.backend, "float64")
-    copy.finite_columns(X)
+    copy.columns(X, finite=True)
     rng = np.random.default_rng(random_state)
     theta = copy.backend.to_host(copy.theta).copy()
     used = _used(copy)
@@ -90,8 +90,7 @@ def check_gradients(
 
 def _used(net: Network) -> np.ndarray:
     """Ones where ``theta`` holds parameters, zeros in the alignment's gaps."""
-    used = np.zeros(net.n_flat)
-    for pair in net.layout.parameters(used):
-        for view in pair:
-            view[...] = 1.0
+    used = np.zeros(net.layout.n_flat)
+    for view in net.layout.named(used).values():
+        view[...] = 1.0
     return used

@@ -52,6 +52,14 @@ class Workspace:
 class Layout:
     """The shapes that follow from ``layer_sizes = (n_0, n_1, …, n_L)``.
 
+    Parameters
+    ----------
+    layer_sizes : tuple of int
+    normalized : bool
+        Whether each hidden layer has a gain γ of layer normalisation.
+    scaled : bool
+        Whether the inputs have learnt scales.
+
     Raises
     ------
     InputError
@@ -59,6 +67,8 @@ class Layout:
     """
 
     layer_sizes: tuple[int, ...]
+    normalized: bool = False
+    scaled: bool = False
 
     def __post_init__(self) -> None:
         sizes = self.layer_sizes
@@ -70,17 +80,32 @@ class Layout:
             )
 
     @property
-    def shapes(self) -> list[Shape]:
-        """The shapes of W_1 … W_L, then of b_1 … b_L."""
+    def shapes(self) -> dict[str, Shape]:
+        """The shapes of W1 … WL, then of b1 … bL, gamma1 …, scale, in the order that they lie."""
         n = self.layer_sizes
-        weights = [(n_out, n_in) for n_in, n_out in itertools.pairwise(n)]
-        return [*weights, *((n_out, 1) for n_out in n[1:])]
+        layers = list(enumerate(itertools.pairwise(n), start=1))
+        shapes: dict[str, Shape] = {f"W{l}": (n_out, n_in) for l, (n_in, n_out) in layers}
+        shapes |= {f"b{l}": (n_out, 1) for l, (_, n_out) in layers}
+        if self.normalized:
+            shapes |= {f"gamma{l}": (n_out, 1) for l, (_, n_out) in layers[:-1]}
+        if self.scaled:
+            shapes["scale"] = (1, n[0])
+        return shapes
 
-    def parameters(self, flat: Array) -> list[tuple[Array, Array]]:
-        """Carve ``[(W_1, b_1), …, (W_L, b_L)]``, or their gradients, out of *flat*."""
-        views = carve(flat, self.shapes)
-        depth = len(views) // 2
-        return list(zip(views[:depth], views[depth:], strict=True))
+    @property
+    def n_flat(self) -> int:
+        """The length of a flat vector: all parameters and the alignment's gaps."""
+        return size(self.shapes.values())
+
+    @property
+    def n_weights(self) -> int:
+        """The length of its first part, which holds all weights."""
+        return size(shape for name, shape in self.shapes.items() if name.startswith("W"))
+
+    def named(self, flat: Array) -> dict[str, Array]:
+        """Carve the parameters, or whatever is laid out like them, out of *flat*, by name."""
+        shapes = self.shapes
+        return dict(zip(shapes, carve(flat, list(shapes.values())), strict=True))
 
     def flops(self, m: int) -> int:
         """Return the floating-point operations of the products of a step over *m* columns."""

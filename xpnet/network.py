@@ -7,6 +7,7 @@ the shape table of the README holds for every name here.  Public methods take ro
 from __future__ import annotations
 
 import copy
+import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -17,14 +18,16 @@ from .activations import ACTIVATIONS
 from .arrays import is_on_host
 from .backend import Backend, dtype_of, get_backend
 from .checks import check_finite
-from .errors import InputError, known, unknown
+from .errors import InputError, known, real, unknown
 from .formulas import Array, sigmoid
 from .initializers import RandomSource, initialize
-from .layout import Layout, size
+from .layout import Layout
+from .normalization import normalize
 from .passes import Pass
+from .preprocessing import Scaling
 from .state import TrainingState
 
-__all__ = ["Network", "is_uint8", "named"]
+__all__ = ["Network", "is_uint8"]
 
 
 class Network:
@@ -41,6 +44,13 @@ class Network:
     init : str or mapping
         One of `initializers.INITIALIZERS` for the first weights, biases starting at zero; or the
         parameters themselves, as `set_parameters` takes them.
+    dropout : float or sequence of float
+        The share of each hidden layer's units that is dropped in a step of training; one rate for
+        all layers, or one for each.
+    normalization : {None, "layer"}
+        "layer" normalises Z of each hidden layer; its gains are the parameters ``gamma1, …``.
+    input_scale : bool
+        Whether each input has a learnt factor, the parameter ``scale`` of shape ``(1, n_0)``.
     precision : {"float32", "float64", "tf32", "bfloat16", "float16"}
         Parameters and rows are float64 for "float64", float32 for the others.  The last three
         round what goes into matrix products, for the tensor cores of a CUDA device that has them;
@@ -60,6 +70,10 @@ class Network:
         The two labels, negative first, once trained.
     picture_shape : tuple or None
         ``(h, w[, c])``, if trained on pictures.
+    scaling : Scaling or None
+        What `train` fitted to the rows, and every row goes through.
+    temperature : float
+        What logits are divided by, since `decisions.fit_temperature` found it; 1 at first.
     threshold : float
         The probability above which `predict` says the second class.
     training : TrainingState or None
@@ -79,12 +93,18 @@ class Network:
         activation: str | Sequence[str] = "relu",
         *,
         init: str | Mapping[str, Any] = "he",
+        dropout: float | Sequence[float] = 0.0,
+        normalization: str | None = None,
+        input_scale: bool = False,
         precision: str = "float32",
         backend: str | Backend = "auto",
         random_state: RandomSource = None,
     ) -> None:
-        self.layout = Layout(_integers(layer_sizes))
+        if normalization not in (None, "layer"):
+            raise unknown("normalization", normalization, ["None", "layer"])
+        self.layout = Layout(_integers(layer_sizes), normalization == "layer", bool(input_scale))
         self.activations = _activations(activation, len(self.layer_sizes) - 2)
+        self.dropout = _rates(dropout, len(self.layer_sizes) - 2)
         self.backend = get_backend(backend)
         self.precision = self.backend.check_precision(precision)
         if not isinstance(init, Mapping):
@@ -92,10 +112,14 @@ class Network:
             init = {f"W{l}": W for l, W in enumerate(weights, start=1)}
         self.classes_: Any = None
         self.picture_shape: tuple[int, ...] | None = None
-        self.threshold = 0.5
+        self.scaling: Scaling | None = None
+        self.threshold, self.temperature = 0.5, 1.0
         self.training: TrainingState | None = None
         with self.backend as backend:
-            self._carve(backend.xp.zeros(self.n_flat, dtype=self.dtype))
+            self._carve(backend.xp.zeros(self.layout.n_flat, dtype=self.dtype))
+            for name, view in self.parameters.items():
+                if name == "scale" or name.startswith("gamma"):
+                    view[...] = 1.0
         self.set_parameters(init)
 
     @property
@@ -113,16 +137,13 @@ class Network:
         """L, the number of layers with weights."""
         return len(self.layer_sizes) - 1
 
-    @property
-    def n_flat(self) -> int:
-        """The length of `theta`: all parameters and the alignment's gaps."""
-        return size(self.layout.shapes)
-
     def _carve(self, theta: Array) -> None:
         self.theta = theta
         self.gradient = self.backend.xp.zeros_like(theta)
-        self.layers = tuple(self.layout.parameters(self.theta))
-        self.parameters: Mapping[str, Array] = MappingProxyType(named(self.layers))
+        self.parameters: Mapping[str, Array] = MappingProxyType(self.layout.named(theta))
+        self.layers = tuple(
+            (self.parameters[f"W{l}"], self.parameters[f"b{l}"]) for l in range(1, self.depth + 1)
+        )
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Copy host or device arrays into the parameters of those names; the others stay.
@@ -152,21 +173,25 @@ class Network:
 
     # --- rows in ----------------------------------------------------------------------------------
 
-    def columns(self, X: Any, name: str = "X") -> Array:
+    def columns(self, X: Any, name: str = "X", *, finite: bool = False) -> Array:
         """Return rows *X* as ``A_0`` of shape ``(n_0, m)`` on the device: the one way in.
 
         No copy is made of C-ordered rows that are there in the network's dtype; one of others.
         Arrays of more than two dimensions are flattened.  ``uint8`` pictures are divided by 255 on
-        the device, and so are ``uint8`` rows for a network that was trained on pictures.
+        the device, and so are ``uint8`` rows for a network that was trained on pictures; other rows
+        go through `scaling`, if there is one.
 
         Raises
         ------
         InputError
-            If X does not hold numbers, has no rows, or not n_0 values in a row.
+            If X does not hold numbers, has no rows, or not n_0 values in a row; if *finite* is
+            asked for, also where they are not finite in the network's dtype.
         """
         backend, n_0 = self.backend, self.layer_sizes[0]
         picture = is_uint8(X) and (X.ndim > 2 or self.picture_shape is not None)
-        A = backend.asarray(X, None if picture else self.dtype, name)
+        scaling = None if picture else self.scaling
+        dtype = self.dtype if scaling is None or str(X.dtype) == "float32" else "float64"
+        A = backend.asarray(X, None if picture else dtype, name)
         if A.ndim > 2:
             A = A.reshape(A.shape[0], -1)
         if A.ndim != 2 or A.shape[1] != n_0 or A.shape[0] == 0:
@@ -176,7 +201,22 @@ class Network:
             )
         if picture:
             A = backend.xp.divide(A, 255.0, out=backend.xp.empty(A.shape, dtype=self.dtype))
-        return A.T
+        elif finite and not backend.seems_finite(A):
+            check_finite(backend.to_host(A), name)
+        return (A if scaling is None else self._scaled(A, scaling)).T
+
+    def _scaled(self, rows: Array, scaling: Scaling) -> Array:
+        """Return scaled *rows* in the network's dtype, computed in their own, some at a time."""
+        backend, out = self.backend, self.backend.xp.empty(rows.shape, dtype=self.dtype)
+        center, scale = (
+            backend.asarray(values[None, :], str(rows.dtype))
+            for values in (scaling.center, scaling.scale)
+        )
+        step = max(1, backend.chunk // rows.shape[1])
+        for start in range(0, rows.shape[0], step):
+            part = slice(start, start + step)
+            out[part] = scaling.apply(backend.xp, rows[part], center, scale)
+        return out
 
     def logits(self, columns: Array) -> Array:
         """Return ``Z_L`` of shape ``(1, m)`` on the device for *columns* ``(n_0, m)``."""
@@ -190,13 +230,21 @@ class Network:
 
     def _predict(self, columns: Array, Z: Array) -> None:
         """Write the logits of *columns* into *Z*, as many at a time as the backend likes."""
-        xp, (W_L, b_L) = self.backend.xp, self.layers[-1]
+        xp, parameters = self.backend.xp, self.parameters
+        weights = [W for W, _ in self.layers]
+        if self.layout.scaled:
+            weights[0] = weights[0] * parameters["scale"]
         chunk = max(1, self.backend.chunk // max(self.layer_sizes[1:]))
         for start in range(0, Z.shape[1], chunk):
             A = columns[:, start : start + chunk]
-            for (W, b), name in zip(self.layers, self.activations, strict=False):
-                A = ACTIVATIONS[name].value(xp, xp.matmul(W, A) + b)
-            Z[:, start : start + chunk] = xp.matmul(W_L, A) + b_L
+            for l, name in enumerate(self.activations, start=1):
+                A = xp.matmul(weights[l - 1], A)
+                if self.layout.normalized:
+                    A = normalize(xp, A, parameters[f"gamma{l}"])
+                A = ACTIVATIONS[name].value(xp, A + parameters[f"b{l}"])
+            Z[:, start : start + chunk] = xp.matmul(weights[-1], A) + self.layers[-1][1]
+        if self.temperature != 1.0:
+            Z /= self.temperature
 
     def decision_function(self, X: Any) -> Array:
         """Return the logits of rows *X*, shape ``(m,)``: above zero means the second class.
@@ -208,16 +256,8 @@ class Network:
             return self._as_came(self._scores(X)[0], X)
 
     def _scores(self, X: Any) -> Array:
-        if is_on_host(X):
-            return self.logits(self.finite_columns(X))
-        return self.logits(self.columns(X))  # to look closely would stop the device
-
-    def finite_columns(self, X: Any, name: str = "X") -> Array:
-        """Return `columns`, or raise `InputError` where X is not finite in the network's dtype."""
-        A = self.columns(X, name)
-        if not self.backend.seems_finite(A):
-            check_finite(self.backend.to_host(A.T), name)
-        return A
+        # To look closely at rows that are not on the host would stop the device.
+        return self.logits(self.columns(X, finite=is_on_host(X)))
 
     def forward(self, X: Any) -> Array:
         """Return ``A_L = σ(Z_L)`` of rows *X*, shape ``(m, 1)``: P(second class)."""
@@ -264,7 +304,8 @@ class Network:
             step.Y[...] = self.targets(y, m)
             step.loss_and_gradients(A, 1.0 / m, sums)
             loss = float(backend.to_host(sums)[1, 0]) / m
-            return loss, named(self.layout.parameters(self.gradient), prefix="d")
+            views = self.layout.named(self.gradient)
+            return loss, {f"d{name}": view for name, view in views.items()}
 
     def targets(self, y: Any, m: int) -> Array:
         """Return 0/1 targets *y* as ``Y`` of shape ``(1, m)`` on the device."""
@@ -285,7 +326,7 @@ class Network:
         kept = self.precision if other.backend.has_precision(self.precision) else self.dtype
         other.precision = other.backend.check_precision(precision or kept)
         with other.backend as target:
-            theta = target.xp.empty(self.n_flat, dtype=other.dtype)
+            theta = target.xp.empty(self.layout.n_flat, dtype=other.dtype)
             theta[...] = target.asarray(self.backend.to_host(self.theta), other.dtype)
             other._carve(theta)
         return other
@@ -298,7 +339,7 @@ class Network:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         with self.backend as backend:
-            theta = backend.xp.empty(self.n_flat, dtype=self.dtype)
+            theta = backend.xp.empty(self.layout.n_flat, dtype=self.dtype)
             backend.send(state["theta"], theta)
             self._carve(theta)
 
@@ -307,13 +348,18 @@ class Network:
         return f"<Network {sizes} {self.precision} on {self.backend.name}>"
 
 
-def named(layers: Sequence[tuple[Array, Array]], prefix: str = "") -> dict[str, Array]:
-    """Return ``{"W1": …, "b1": …, …}`` from pairs ``(W_l, b_l)``."""
-    return {
-        f"{prefix}{letter}{l}": array
-        for l, pair in enumerate(layers, start=1)
-        for letter, array in zip("Wb", pair, strict=True)
-    }
+def _rates(dropout: float | Sequence[float], n_hidden: int) -> tuple[float, ...]:
+    one = isinstance(dropout, numbers.Real) or not isinstance(dropout, Iterable)
+    rates = tuple(
+        real("dropout", rate, least=0.0, below=1.0) for rate in ([dropout] if one else dropout)
+    )
+    rates = rates * n_hidden if one else rates
+    if len(rates) != n_hidden:
+        raise InputError(
+            f"dropout: expected one rate, or one for each of the {n_hidden} hidden layers; "
+            f"got {len(rates)}: {list(rates)}"
+        )
+    return rates
 
 
 def is_uint8(X: Any) -> bool:

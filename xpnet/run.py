@@ -1,0 +1,343 @@
+"""The buffers and routines of one run of training: everything that a step uses is made here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .dropout import Noise, Places, draw_keys
+from .errors import TrainingDiverged
+from .formulas import Array, Formula, Xp, accumulate
+from .layout import ALIGNMENT
+from .losses import LOSSES, Loss
+from .network import Network
+from .optimizers import clip_value, decay, penalise, scale_by
+from .passes import Pass
+from .state import TrainingState
+
+__all__ = ["Plan", "Rows", "Run"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows on the device: ``(m, n_0)``, dense or CSR; targets ``(m, 1)``; weights on both sides."""
+
+    X: Array
+    Y: Array
+    w: Array | None = None
+    weights: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    @property
+    def sparse(self) -> bool:
+        """Whether X is sparse, so that batches are made dense one by one."""
+        return hasattr(self.X, "tocsr")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a step is made, beside the optimizer."""
+
+    loss: Loss = field(default_factory=lambda: LOSSES["logistic"])
+    shuffle: bool = True
+    input_noise: float = 0.0
+    average: float = 0.0
+
+
+def _average(xp: Xp, average: Array, theta: Array, gain: float) -> Array:
+    return average + gain * (theta - average)
+
+
+def _clip_factor(xp: Xp, factor: Array, squares: Array, limit: float) -> Array:
+    return xp.minimum(limit / (xp.sqrt(squares) + 1e-6), 1.0)
+
+
+_average_formula = Formula(_average, ("average",))
+_clip_factor_formula = Formula(_clip_factor, ("factor",))
+
+
+class _Worker:
+    """One thread's share of every batch: its columns, the passes over them, and their gradient.
+
+    Columns are views of the data; shuffled, sparse or noisy ones are gathered into a buffer, by the
+    indices in *order*.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        rows: Rows,
+        cuts: list[slice],
+        offsets: list[int],
+        gradient: Array,
+    ) -> None:
+        net, order = run.net, run.order
+        self.backend = net.backend
+        widths = [cut.stop - cut.start for cut in cuts]
+        self.passes = self._make_passes(run, widths, offsets, rows.w is not None, gradient)
+        self.gathered = order is not None
+        self.noise: list[Noise] = []
+        if order is None:
+            X, Y = rows.X.T, rows.Y.T
+            self.columns = [X[:, cut] for cut in cuts]
+            sources = [Y] if rows.w is None else [Y, rows.w.T]
+            self.sources = [[source[:, cut] for source in sources] for cut in cuts]
+            self.targets = [[step.Y, step.w][: len(sources)] for step in self.passes]
+            self.load(0)
+            return
+        buffer = net.backend.xp.empty((max(widths), rows.X.shape[1]), dtype=net.dtype)
+        self.rows = [rows.X, rows.Y] if rows.w is None else [rows.X, rows.Y, rows.w]
+        self.indices = [order[cut] for cut in cuts]
+        self.buffers = [
+            [buffer[:width], step.Y.T, *([] if step.w is None else [step.w.T])]
+            for width, step in zip(widths, self.passes, strict=True)
+        ]
+        self.columns = [buffers[0].T for buffers in self.buffers]
+        if run.plan.input_noise > 0.0:
+            self.noise = [
+                Noise(run.places(start, width), 0, run.plan.input_noise, buffers[0])
+                for start, width, buffers in zip(offsets, widths, self.buffers, strict=True)
+            ]
+
+    def _make_passes(
+        self, run: Run, widths: list[int], offsets: list[int], weighted: bool, gradient: Array
+    ) -> list[Pass]:
+        """One pass for each width and place in the batch; all share the widest one's workspace."""
+        made: dict[tuple[int, int], Pass] = {}
+        workspace = None
+        for width, start in sorted(set(zip(widths, offsets, strict=True)), reverse=True):
+            places = run.places(start, width) if any(run.net.dropout) else None
+            made[width, start] = step = Pass(
+                run.net,
+                width,
+                loss=run.plan.loss,
+                weighted=weighted,
+                places=places,
+                workspace=workspace,
+                gradient=gradient,
+            )
+            workspace = step.workspace
+        return [made[key] for key in zip(widths, offsets, strict=True)]
+
+    def load(self, k: int) -> None:
+        """Bring the columns, targets and weights of batch *k* to where its pass wants them."""
+        if not self.gathered:
+            for source, target in zip(self.sources[k], self.targets[k], strict=True):
+                target[...] = source
+            return
+        for rows, buffer in zip(self.rows, self.buffers[k], strict=True):
+            self.backend.gather(rows, self.indices[k], buffer)
+        if self.noise:
+            self.noise[k].apply()
+
+    def step(self, k: int, scale: float, sums: Array) -> None:
+        """Compute the gradient of this share of batch *k*."""
+        if self.gathered or len(self.passes) > 1:
+            self.load(k)
+        self.passes[k].loss_and_gradients(self.columns[k], scale, sums)
+
+
+class _Update:
+    """One thread's part of the flat vectors: gradients are summed there, then θ is moved."""
+
+    def __init__(self, run: Run, part: slice, gradients: list[Array], clip: Array) -> None:
+        net, state = run.net, run.state
+        self.optimizer, compiler = state.optimizer, net.backend.compiler()
+        theta, (first, *others) = net.theta[part], [gradient[part] for gradient in gradients]
+        vectors = [state.vectors[name][part] for name in self.optimizer.state]
+        weights = slice(0, max(0, min(net.layout.n_weights, part.stop) - part.start))
+        self.has_weights = weights.stop > 0
+        self.sums = [compiler(accumulate, first, other) for other in others]
+        self.scale = compiler(scale_by, first, clip)
+        self.clip = compiler(clip_value, first)
+        if self.has_weights:
+            self.penalise = compiler(penalise, first[weights], theta[weights])
+            self.decay = compiler(decay, theta[weights])
+        self.move = compiler(self.optimizer.formula, theta, first, *vectors)
+        self.gain = 1.0 - run.plan.average
+        self.average = None
+        if run.plan.average > 0.0:
+            self.average = compiler(_average_formula, state.vectors["average"][part], theta)
+
+    def sum(self) -> None:
+        """Add up the workers' gradients, in fixed order."""
+        for add in self.sums:
+            add()
+
+    def apply(self, rate: float, total: float, scalars: tuple[float, ...]) -> None:
+        """Move θ; *total* is the batch's number of rows, or their weight."""
+        optimizer = self.optimizer
+        if optimizer.clip_norm is not None:
+            self.scale()
+        if optimizer.clip_value is not None:
+            self.clip(-optimizer.clip_value, optimizer.clip_value)
+        if self.has_weights and (optimizer.alpha or optimizer.l1):
+            self.penalise(optimizer.alpha / total, optimizer.l1 / total)
+        if self.has_weights and optimizer.weight_decay:
+            self.decay(1.0 - rate * optimizer.weight_decay)
+        self.move(*scalars)
+        if self.average is not None:
+            self.average(self.gain)
+
+    def sum_and_apply(self, rate: float, total: float, scalars: tuple[float, ...]) -> None:
+        """Both at one go."""
+        self.sum()
+        self.apply(rate, total, scalars)
+
+
+class Run:
+    """One call of `train`: its batches, its workers, and the step that they make."""
+
+    def __init__(self, net: Network, state: TrainingState, rows: Rows, plan: Plan) -> None:
+        xp, self.net, self.state, self.plan, self.rows = net.backend.xp, net, state, plan, rows
+        m = len(rows)
+        width = state.batch_size or m
+        starts = range(0, m, width)
+        self.starts, self.widths = list(starts), [min(width, m - start) for start in starts]
+        self.shuffled = plan.shuffle and len(starts) > 1
+        self.random = plan.input_noise > 0.0 or any(net.dropout)
+        gathered = self.shuffled or rows.sparse or plan.input_noise > 0.0
+        self.order = xp.arange(m, dtype="int64") if gathered else None
+        self.key = xp.zeros((net.depth, 1, 1), dtype="uint32")
+        self.keys = xp.zeros((len(starts), net.depth, 1, 1), dtype="uint32")
+        if plan.average > 0.0:
+            self._start_average()
+        n = net.backend.workers(net.layout.flops(width))
+        gradients = [net.gradient, *(xp.zeros_like(net.gradient) for _ in range(n - 1))]
+        self.workers = []
+        for t, gradient in enumerate(gradients):
+            bounds = [(w * t // n, w * (t + 1) // n) for w in self.widths]
+            cuts = [slice(s + a, s + b) for s, (a, b) in zip(starts, bounds, strict=True)]
+            self.workers.append(_Worker(self, rows, cuts, [a for a, _ in bounds], gradient))
+        self.sums = xp.empty((len(starts), n, 2, 1), dtype=net.dtype)
+        self.sums_of = [[self.sums[k, t] for t in range(n)] for k in range(len(starts))]
+        self.totals = [float(w) for w in self.widths]
+        clip = xp.ones(1, dtype=net.dtype)
+        self.updates = [_Update(self, part, gradients, clip) for part in _parts(net.theta.size, n)]
+        self._bind_norm(clip)
+        self.start, self.good = xp.copy(net.theta), xp.copy(net.theta)
+
+    def places(self, start: int, width: int) -> Places:
+        """Where *width* columns from *start* of a batch draw their random numbers from."""
+        backend = self.net.backend
+        return Places(backend.xp, backend.compiler(), self.key, start, width)
+
+    def _start_average(self) -> None:
+        """The average starts at θ, or goes on where a run left both."""
+        vectors, net = self.state.vectors, self.net
+        vectors["average"] = net.backend.xp.copy(net.theta)
+        if "raw" in vectors:
+            net.theta[...] = vectors.pop("raw")
+
+    def _bind_norm(self, clip: Array) -> None:
+        """Prepare ``min(1, limit/‖g‖)``, which `scale_by` takes from *clip*."""
+        xp, g = self.net.backend.xp, self.net.gradient
+        self.row, self.column = g.reshape(1, -1), g.reshape(-1, 1)
+        self.squares = xp.empty((1, 1), dtype=self.net.dtype)
+        compiler = self.net.backend.compiler()
+        self.clip_factor = compiler(_clip_factor_formula, clip, self.squares.reshape(1))
+
+    def step(self, k: int, rate: float) -> None:
+        """One update from batch *k*."""
+        state, backend, total = self.state, self.net.backend, self.totals[k]
+        if self.random:
+            self.key[...] = self.keys[k]
+        shares = zip(self.workers, self.sums_of[k], strict=True)
+        backend.run([partial(worker.step, k, 1.0 / total, sums) for worker, sums in shares])
+        state.step += 1
+        scalars = state.optimizer.scalars(rate, state.step)
+        limit = state.optimizer.clip_norm
+        if limit is None:
+            moves = [partial(u.sum_and_apply, rate, total, scalars) for u in self.updates]
+        else:
+            backend.run([update.sum for update in self.updates])
+            backend.xp.matmul(self.row, self.column, out=self.squares)
+            self.clip_factor(limit)
+            moves = [partial(u.apply, rate, total, scalars) for u in self.updates]
+        backend.run(moves)
+
+    def epoch(self, last: int) -> None:
+        """Run one epoch, of the *last* that there will be; `losses` has its losses."""
+        state, n = self.state, len(self.widths)
+        self.start[...] = self.net.theta
+        self._draw()
+        history = state.history
+        rate = state.optimizer.rates(state.epoch, history.get("val_loss", history["loss"]))
+        for k in range(n):
+            self.step(k, rate((state.epoch + k / n) / last))
+
+    def _draw(self) -> None:
+        """Send what is random in this epoch: the order of the rows, the keys of each step."""
+        state, send, rows = self.state, self.net.backend.send, self.rows
+        order = np.arange(len(rows))
+        if self.shuffled:
+            order = np.random.default_rng([state.seed, state.epoch]).permutation(len(rows))
+            send(order, self.order)
+        if self.random:
+            keys = draw_keys(state.seed, state.epoch, len(self.widths), self.net.depth)
+            send(keys.reshape(self.keys.shape), self.keys)
+        if rows.weights is not None:
+            self.totals = np.add.reduceat(rows.weights[order], self.starts).tolist()
+
+    @property
+    def losses(self) -> Array:
+        """The sums of losses of the last epoch's batches, on the device."""
+        return self.sums[:, :, 1].reshape(-1)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """In here the network has the averaged parameters, if they are averaged."""
+        self._swap("average")
+        try:
+            yield
+        finally:
+            self._swap("average")
+
+    def _swap(self, name: str) -> None:
+        theta, vectors = self.net.theta, self.state.vectors
+        if name in vectors:
+            kept = self.net.backend.xp.copy(theta)
+            theta[...] = vectors[name]
+            vectors[name][...] = kept
+
+    def finish(self, best: Array | None) -> None:
+        """Leave the network with its *best* parameters, or else the averaged ones."""
+        vectors = self.state.vectors
+        if best is not None:
+            self.net.theta[...] = best
+            vectors.pop("average", None)
+        elif "average" in vectors:
+            self._swap("average")
+            vectors["raw"] = vectors.pop("average")
+
+    def require_finite(self, values: float | np.ndarray, what: str) -> None:
+        """Unless *values* are finite, take back the last good parameters and say so.
+
+        The optimizer starts anew from there: its vectors are no longer to be trusted.
+        """
+        if np.isfinite(values).all():
+            return
+        self.net.theta[...] = self.good
+        for name, vector in self.state.vectors.items():
+            vector[...] = self.good if name == "average" else 0.0
+        self.state.step = 0
+        rate = self.state.optimizer.learning_rate
+        raise TrainingDiverged(
+            f"epoch {self.state.epoch + 1}: expected finite {what}; got NaN or infinity; the last "
+            f"good parameters were kept; try a learning rate below {rate:g}, or features scaled to "
+            "about unit size"
+        )
+
+
+def _parts(length: int, n: int) -> list[slice]:
+    """Cut *length* into *n* slices, aligned as the layout is."""
+    cuts = [length * t // n // ALIGNMENT * ALIGNMENT for t in range(n)]
+    return [slice(a, b) for a, b in itertools.pairwise([*cuts, length])]
