@@ -20,6 +20,7 @@ FLOORS = [  # each imports only from those above it
     "checks",
     "initializers",
     "textbook",
+    "settings",
     "schedules",
     "optimizers",
     "state",
@@ -39,8 +40,8 @@ FLOORS = [  # each imports only from those above it
     "__main__",
 ]
 PURE = {
-    "formulas", "activations", "layout", "textbook", "schedules", "optimizers", "state", "passes",
-    "network",
+    "formulas", "activations", "layout", "textbook", "settings", "schedules", "optimizers", "state",
+    "passes", "network",
 }  # fmt: skip
 FILES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 

@@ -850,7 +850,7 @@ def test_optimizers_rules_are_pytorchs(backend, optimizer):
         theirs.grad = torch.tensor(grad)
         judge.step()
         with backend:
-            scalars = optimizer.scalars(optimizer.rate(0.0), step)
+            scalars = optimizer.scalars(optimizer.learning_rate, step)
             gradient[...] = backend.asarray(grad)
             update(*scalars)
         np.testing.assert_allclose(backend.to_host(theta), theirs.detach().numpy(), rtol=1e-12)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.counting_double import CountingDouble
-from xpnet import Adam, ModelFileError, Network, load_model, save_model, train
+from xpnet import Adam, ModelFileError, Network, load_model, save_model, schedules, train
 from xpnet.backend import CupyBackend
 from xpnet.checkpoint import FORMAT
 from xpnet.optimizers import OPTIMIZERS
@@ -406,6 +406,18 @@ def second_link(file, _):
     file["optimizer/v"] = file["parameters"]
 
 
+@pytest.mark.parametrize("schedule", ["cosine", schedules.WarmUp(0.3, schedules.Plateau(0.5))])
+def test_schedules_come_back(path, schedule):
+    net, *_ = trained(optimizer=Adam(0.01, schedule))
+    save_model(net, path)
+    assert load_model(path, "numpy").training.optimizer == net.training.optimizer
+
+
+def test_a_schedule_may_be_stored_by_its_name(saved):
+    resealed(saved, put("training", "optimizer", "schedule", value="cosine"))
+    assert load_model(saved, "numpy").training.optimizer == Adam(schedule="cosine")
+
+
 W1 = np.zeros((4, 3), "f4")
 WRONG = {
     # what is changed, and the words that say so
@@ -495,6 +507,14 @@ WRONG = {
     "wrong hyper-parameter": (
         put("training", "optimizer", "beta_1", value=1.5),
         ["beta_1: expected 0 ≤ value < 1; got 1.5"],
+    ),
+    "schedule of numbers": (
+        put("training", "optimizer", "schedule", value=[1]),
+        [r"schedule: expected one of .*; got \[1\]"],
+    ),
+    "wrong schedule": (
+        put("training", "optimizer", "schedule", value={"name": "step", "every": -1}),
+        ["every: expected an integer above 0; got -1"],
     ),
     "step in words": (put("training", "step", value="9"), ["TypeError"]),
     "history in words": (put("training", "history", "loss", value=["low"]), ["ValueError"]),

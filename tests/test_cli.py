@@ -187,7 +187,7 @@ def test_rows_far_from_unit_size_get_a_hint(write):
         ),
         (["--optimizer", "sgd"], ("sgd", 0.01), lambda net: of_optimizer(net)),
         (["--learning-rate", "0.5"], ("adam", 0.5), lambda net: of_optimizer(net)),
-        (["--schedule", "linear"], "linear", lambda net: net.training.optimizer.schedule),
+        (["--schedule", "linear"], "linear", lambda net: net.training.optimizer.schedule.name),
         (["--batch-size", "50"], 50, lambda net: net.training.batch_size),
         (["--batch-size", "full"], None, lambda net: net.training.batch_size),
         (["--epochs", "3"], 3, lambda net: len(net.training.history["loss"])),

@@ -19,11 +19,12 @@ from xpnet import (
     compare_backends,
     data,
     evaluate,
+    schedules,
     textbook,
     train,
 )
 from xpnet.optimizers import OPTIMIZERS, get_optimizer
-from xpnet.schedules import SCHEDULES
+from xpnet.schedules import SCHEDULES, get_schedule
 
 
 def problem(rng, n_0=4, m=30):
@@ -123,17 +124,47 @@ def test_backends_train_alike(backend, optimizer, dtype, rng):
 @pytest.mark.parametrize("schedule", sorted(SCHEDULES))
 def test_schedules_scale_the_rate(schedule, rng):
     X, y = problem(rng)
-    factors, rates = {"constant": [1, 1, 1, 1], "linear": [1, 0.75, 0.5, 0.25]}, []
-    factors["cosine"] = [(1 + np.cos(np.pi * done)) / 2 for done in (0, 0.25, 0.5, 0.75)]
+    judge, losses, rates, factors = get_schedule(schedule), [], [], []
     net = network("numpy", (4, 1))
     theta = net.theta.copy()
 
-    def watch(_):  # a step is rate · gradient
+    def watch(epoch):  # a step is rate · gradient
         rates.append(np.abs(net.theta - theta).max() / np.abs(net.gradient).max())
         theta[:] = net.theta
+        factors.append(judge.epoch(len(losses), losses)(len(losses) / 4))
+        losses.append(epoch.history["loss"][-1])
 
     train(net, X, y, optimizer=SGD(0.1, schedule), epochs=4, callback=watch)
-    np.testing.assert_allclose(rates, 0.1 * np.array(factors[schedule]), rtol=1e-9)
+    np.testing.assert_allclose(rates, 0.1 * np.array(factors), rtol=1e-9, atol=1e-12)
+
+
+def test_within_an_epoch_the_rate_moves_with_the_batches(rng):
+    X, y = problem(rng)
+    seen = []
+
+    class Spy(SGD):
+        def scalars(self, rate, step):
+            seen.append(rate)
+            return super().scalars(rate, step)
+
+    train(network("numpy"), X, y, optimizer=Spy(0.1, "linear"), epochs=2, batch_size=10)
+    np.testing.assert_allclose(seen, 0.1 * (1 - np.arange(6) / 6))
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_plateau_is_of_the_validation_loss_where_there_is_one(validated, rng):
+    """And it is found again by a run that goes on."""
+    X, y = problem(rng)
+    schedule = schedules.Plateau(0.5, patience=1, min_delta=0.0)
+    wrong = {"validation_data": (X, 1 - y)} if validated else {}  # its loss only rises
+    kinds = {"optimizer": SGD(0.1, schedule), **wrong}
+    whole, halves = network("numpy"), network("numpy")
+    history = train(whole, X, y, epochs=9, **kinds)
+    watched = history["val_loss" if validated else "loss"]
+    fell = schedule.epoch(9, watched)(0.0)
+    assert fell == (0.5**4 if validated else 1.0)
+    train(halves, X, y, epochs=4, **kinds)
+    assert train(halves, X, y, epochs=5, warm_start=True, **kinds) == history
 
 
 def test_ten_epochs_and_ten_are_twenty(backend, rng):
@@ -339,7 +370,7 @@ def test_non_finite_rows_are_counted_and_found(backend, bad, rng):
         (SGD, {"learning_rate": 0.0}, "learning_rate: expected a number above 0; got 0.0"),
         (SGD, {"learning_rate": float("nan")}, "learning_rate: .* got nan"),
         (SGD, {"learning_rate": "fast"}, "learning_rate: .* got 'fast'"),
-        (SGD, {"schedule": "cos"}, "schedule: expected one of constant, cosine, linear; got 'cos'"),
+        (SGD, {"schedule": "cos"}, "schedule: expected one of constant, .* warmup; got 'cos'"),
         (Adam, {"beta_1": 1.0}, "beta_1: expected 0 ≤ value < 1; got 1.0"),
         (Adam, {"epsilon": -1e-8}, "epsilon: expected a number above 0"),
     ],

@@ -27,7 +27,7 @@ _HOME = {  # where each public name lives; a module is imported when its name is
     "optimizers": ("SGD", "Adam"),
     "training": ("History", "evaluate", "train"),
 }
-_MODULES = ("data", "plots", "textbook")
+_MODULES = ("data", "plots", "schedules", "textbook")
 _HOME_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
@@ -53,12 +53,13 @@ __all__ = [
     "load_model",
     "plots",
     "save_model",
+    "schedules",
     "textbook",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from . import data, plots, textbook
+    from . import data, plots, schedules, textbook
     from .backend import available_backends, get_backend
     from .checkpoint import load_model, save_model
     from .classifier import BinaryClassifier

@@ -23,7 +23,6 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,7 +113,7 @@ def _meta(net: Network) -> dict[str, Any]:
         classes = {"kind": net.classes_.dtype.kind, "values": values}
     if state is not None:
         training = {
-            "optimizer": {"name": state.optimizer.name, **asdict(state.optimizer)},
+            "optimizer": state.optimizer.as_dict(),
             "seed": operator.index(state.seed),
             "batch_size": state.batch_size,
             "epoch": state.epoch,

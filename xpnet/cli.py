@@ -1,4 +1,4 @@
-"""The command ``xpnet``: train, evaluate, predict, compare, info.
+"""The command ``xpnet``: train, evaluate, predict, compare, inspect, info.
 
 Results go to stdout, progress and errors to stderr.  It exits with 0 when all went well, 1 when
 something failed, 2 when it was called wrongly, and 130 after Ctrl-C.
@@ -7,27 +7,25 @@ something failed, 2 when it was called wrongly, and 130 after Ctrl-C.
 from __future__ import annotations
 
 import csv
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any
 
 import click
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
-from . import __version__, console
+from . import __version__, console, untrusted
 from .activations import ACTIVATIONS
-from .backend import PLAIN, PRECISIONS, Backend, available_backends, get_backend
+from .backend import PLAIN, PRECISIONS, get_backend
 from .checkpoint import load_model, save_model
 from .checks import check_labels
 from .compare import compare_backends
-from .console import count
 from .data import Dataset
 from .errors import InputError, TrainingDiverged, XpnetError
+from .hdf5 import MAX_BYTES
 from .initializers import INITIALIZERS
 from .inputs import (
     about,
@@ -39,6 +37,7 @@ from .inputs import (
     read_input,
     width,
 )
+from .inspection import inspect, machine
 from .network import Network
 from .optimizers import OPTIMIZERS, Optimizer, get_optimizer
 from .schedules import SCHEDULES
@@ -130,8 +129,12 @@ _backend = click.option(
     default="auto",
     help="numpy, cupy, cupy:N, or auto: CuPy where a CUDA device answers.",
 )
-_most = "Of NumPy; by default as many as its BLAS takes."
-_threads = click.option("--threads", metavar="N", type=click.IntRange(min=1), help=_most)
+_many = "Of NumPy; by default as many as its BLAS takes."
+_threads = click.option("--threads", metavar="N", type=click.IntRange(min=1), help=_many)
+_most = "That one array may take in memory."
+_max_bytes = click.option(
+    "--max-bytes", metavar="N", type=click.IntRange(min=1), default=MAX_BYTES, help=_most
+)
 _x = click.option("--x", metavar="NAME", help="The array of rows, where it has another name.")
 _y = click.option("--y", metavar="NAME", help="The array of labels; --x and --y go together.")
 
@@ -354,7 +357,7 @@ def _open(model: str, backend: str) -> Network:
     return net
 
 
-# --- compare and info -----------------------------------------------------------------------------
+# --- compare, inspect and info --------------------------------------------------------------------
 
 
 @main.command(name="compare")
@@ -395,22 +398,19 @@ def _compare(
         console.show_facts(out, [("wrote", picture)])
 
 
+@main.command(name="inspect")
+@click.argument("file")
+@_max_bytes
+@click.option("--untrusted", "apart", is_flag=True, help="Read it in a child, under limits.")
+def _inspect(file: str, max_bytes: int, apart: bool) -> None:
+    """Say what FILE holds, a model or data, and whether all of it is accepted."""
+    facts, good = (untrusted.inspect if apart else inspect)(file, max_bytes=max_bytes)
+    console.show_facts(console.stdout(), facts)
+    if not good:
+        raise click.exceptions.Exit(1)
+
+
 @main.command(name="info")
 def _info() -> None:
     """Show versions, backends and devices."""
-    cupy = metadata.packages_distributions().get("cupy", ["cupy"])[0]
-    facts = [("python", platform.python_version()), ("xpnet", __version__)]
-    for name in ("numpy", "h5py", "scikit-learn", "matplotlib", cupy):
-        try:
-            facts.append((name, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            facts.append((name, "not installed"))
-    for name, backend in available_backends().items():
-        state = backend.device_name if isinstance(backend, Backend) else f"not usable: {backend}"
-        facts.append(("backend", f"{name} · {state}"))
-    for pool in threadpool_info():
-        if pool["user_api"] == "blas":
-            words = [pool["internal_api"], pool["version"], pool.get("architecture")]
-            words = [*filter(None, words), count(pool["num_threads"], "thread")]
-            facts.append(("BLAS", " · ".join(words)))
-    console.show_facts(console.stdout(), facts)
+    console.show_facts(console.stdout(), machine())

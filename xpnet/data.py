@@ -29,7 +29,9 @@ __all__ = ["Dataset", "circles", "load", "load_hdf5", "load_picture", "split"]
 
 Split = Literal["train", "test"]
 
-_LAYOUTS = {  # the names that load_hdf5 knows, in the order in which it looks for them
+LAYOUTS: dict[
+    str | None, tuple[str, str]
+] = {  # the names that load_hdf5 knows, in the order in which it looks for them
     "train": ("train_set_x", "train_set_y"),
     "test": ("test_set_x", "test_set_y"),
     None: ("X", "y"),
@@ -111,9 +113,9 @@ def load_hdf5(
     """
     with open_file(path) as file:
         x_name, y_name = _names(file, split, X, y)
-        _check_declared(file, x_name, y_name, max_bytes)
+        check_declared(file, x_name, y_name, max_bytes)
         labels = read_text(file, y_name, max_bytes=max_bytes).ravel()
-        classes = _class_names(file) if holds(file, "list_classes") else None
+        classes = class_names(file) if holds(file, "list_classes") else None
         labels = _named(labels, classes, f"{path}: {y_name!r}") if classes else labels
         rows = read_dataset(file, x_name, max_bytes=max_bytes)
     return Dataset(rows, labels, classes, Path(path).stem)
@@ -125,9 +127,9 @@ def _names(file: h5py.File, split: Split | None, X: str | None, y: str | None) -
         if X is not None and y is not None and split is None:
             return X, y
         raise InputError("expected both X= and y= as names, without split, or neither of them")
-    if split not in _LAYOUTS:
-        raise unknown("split", split, map(str, _LAYOUTS))
-    layouts = list(_LAYOUTS.values()) if split is None else [_LAYOUTS[split]]
+    if split not in LAYOUTS:
+        raise unknown("split", split, map(str, LAYOUTS))
+    layouts = list(LAYOUTS.values()) if split is None else [LAYOUTS[split]]
     for names in layouts:
         if all(holds(file, name) for name in names):
             return names
@@ -136,8 +138,11 @@ def _names(file: h5py.File, split: Split | None, X: str | None, y: str | None) -
     raise DataError(f"{file.filename}: expected {expected}; got {contents(file)}; {remedy}")
 
 
-def _check_declared(file: h5py.File, x_name: str, y_name: str, max_bytes: int) -> None:
-    """Check what the file declares, so that nothing large is read in vain."""
+def check_declared(file: h5py.File, x_name: str, y_name: str, max_bytes: int) -> None:
+    """Check what a file declares of rows and labels, so that nothing large is read in vain.
+
+    Raises `DataError` as `load_hdf5` does.
+    """
     X = find_dataset(file, x_name, max_bytes=max_bytes)
     y = find_dataset(file, y_name, max_bytes=max_bytes)
     try:
@@ -150,7 +155,8 @@ def _check_declared(file: h5py.File, x_name: str, y_name: str, max_bytes: int) -
         raise DataError(f"{file.filename}: {problem}") from problem
 
 
-def _class_names(file: h5py.File) -> tuple[str, str]:
+def class_names(file: h5py.File) -> tuple[str, str]:
+    """Return the two names in ``list_classes``; raise `DataError` if it holds something else."""
     stored, place = find_dataset(file, "list_classes"), f"{file.filename}: 'list_classes'"
     if stored.shape != (2,) or stored.dtype.kind != "S":
         came = f"{stored.dtype} of shape {stored.shape}"
@@ -269,6 +275,6 @@ def split(
 
 
 def _circles_part(part: Split | None) -> Dataset:
-    if part not in _LAYOUTS:
-        raise unknown("split", part, map(str, _LAYOUTS))
+    if part not in LAYOUTS:
+        raise unknown("split", part, map(str, LAYOUTS))
     return split(circles())[part == "test"]

@@ -38,6 +38,7 @@ __all__ = [
     "read_all",
     "read_dataset",
     "read_text",
+    "verify",
     "walk",
 ]
 
@@ -211,6 +212,17 @@ def walk(file: h5py.File) -> Iterator[tuple[str, str, Any]]:
                     seen.add(item)
                     waiting.append((f"{path}/", item))
                 yield path, kind, item
+
+
+def verify(dataset: h5py.Dataset) -> None:
+    """Read an array once, a part at a time, where it carries checksums or is compressed.
+
+    Raises `DataError` where one does not fit.
+    """
+    if dataset.chunks:
+        with _reading(_place(dataset.file, dataset.name)):
+            for part in dataset.iter_chunks():
+                _ = dataset[part]
 
 
 def describe(dataset: h5py.Dataset) -> str:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import math
-import numbers
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .errors import InputError, known, unknown
 from .formulas import Formula, adam, sgd
-from .schedules import SCHEDULES
+from .schedules import Schedule, get_schedule
+from .settings import BELOW_1, POSITIVE, Settings, make
 
 __all__ = ["OPTIMIZERS", "SGD", "Adam", "Optimizer", "get_optimizer"]
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Settings):
     """What all optimizers share.
 
     Parameters
     ----------
     learning_rate : float
         The rate α that the schedule starts from; above 0.
-    schedule : {"constant", "linear", "cosine"}
-        How the rate moves from the first step of a run to its last.
+    schedule : str, mapping or Schedule
+        How the rate moves from the first step of a run to its last: one of `schedules.SCHEDULES`,
+        by name with its defaults, or with settings of its own.
 
     Raises
     ------
@@ -31,30 +32,26 @@ class Optimizer:
         If a hyper-parameter is out of its range.
     """
 
-    name: ClassVar[str]
+    ranges: ClassVar = {
+        "learning_rate": POSITIVE,
+        "beta_1": BELOW_1,
+        "beta_2": BELOW_1,
+        "epsilon": POSITIVE,
+    }
     formula: ClassVar[Formula]
     state: ClassVar[tuple[str, ...]] = ()  #: the formula's vectors of its own, by name
 
     learning_rate: float = 0.01
-    schedule: str = "constant"
+    schedule: str | Mapping[str, Any] | Schedule = "constant"
 
     def __post_init__(self) -> None:
-        known("schedule", self.schedule, SCHEDULES)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "schedule":
-                continue
-            beta = field.name.startswith("beta")
-            good = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if not (good and math.isfinite(value) and (0 <= value < 1 if beta else value > 0)):
-                expected = "0 ≤ value < 1" if beta else "a number above 0"
-                raise InputError(f"{field.name}: expected {expected}; got {value!r}")
-            # A NumPy scalar would widen float32 updates to float64.
-            object.__setattr__(self, field.name, float(value))
+        super().__post_init__()
+        object.__setattr__(self, "schedule", get_schedule(self.schedule))
 
-    def rate(self, done: float) -> float:
-        """Return the learning rate when the fraction *done* of all steps is done."""
-        return self.learning_rate * SCHEDULES[self.schedule](done)
+    def rates(self, epoch: int, losses: Sequence[float]) -> Callable[[float], float]:
+        """Return the learning rate in the epoch to come: see `Schedule.epoch`."""
+        factor = get_schedule(self.schedule).epoch(epoch, losses)
+        return lambda done: self.learning_rate * factor(done)
 
     def scalars(self, rate: float, step: int) -> tuple[float, ...]:
         """Return the formula's scalars at *step*, counted from 1, as Python floats."""
@@ -68,7 +65,7 @@ class SGD(Optimizer):
     name = "sgd"
     formula = sgd
 
-    def scalars(self, rate: float, step: int) -> tuple[float, ...]:  # noqa: ARG002
+    def scalars(self, rate: float, step: int) -> tuple[float, ...]:
         """Return ``(α,)``."""
         return (rate,)
 
@@ -114,9 +111,4 @@ def get_optimizer(optimizer: str | Optimizer, **hyper_parameters: Any) -> Optimi
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    kind = known("optimizer", optimizer, OPTIMIZERS)
-    names = [field.name for field in fields(kind)]
-    for name in hyper_parameters:
-        if name not in names:
-            raise unknown(f"hyper-parameter of {optimizer}", name, names)
-    return kind(**hyper_parameters)
+    return make("optimizer", OPTIMIZERS, optimizer, hyper_parameters)

@@ -250,8 +250,10 @@ class _Run:
         if self.order is not None:
             order = np.random.default_rng([state.seed, state.epoch]).permutation(sum(self.widths))
             backend.send(order, self.order)
+        history = state.history
+        rate = state.optimizer.rates(state.epoch, history.get("val_loss", history["loss"]))
         for k in range(n):
-            self.step(k, state.optimizer.rate((state.epoch + k / n) / last))
+            self.step(k, rate((state.epoch + k / n) / last))
         losses = backend.to_host(self.sums)[:, :, 1]
         return float(np.sum(losses, dtype=float) / sum(self.widths))
 
