@@ -325,7 +325,7 @@ class CountingDouble:
 
     def __init__(self, devices=1, capability="90"):
         self.counts = Counts()
-        self._capability = capability
+        self._capability, self.memory = capability, 80 << 30
         self._core = SimpleNamespace(_routines_linalg=_Linalg())
         self._devices, self._current = devices, 0
         for name in _SAME_AS_NUMPY.split():
@@ -346,6 +346,7 @@ class CountingDouble:
                 CUDARuntimeError=CUDARuntimeError,
                 getDevice=lambda: self._current,
                 getDeviceCount=self._device_count,
+                memGetInfo=lambda: (self.memory, 80 << 30),
                 getDeviceProperties=lambda device: {"name": f"counting double {device}".encode()},
             ),
         )
@@ -359,7 +360,7 @@ class CountingDouble:
         return self._devices > 0
 
     def get_default_memory_pool(self):
-        return SimpleNamespace(free_all_blocks=lambda: None)
+        return SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)
 
     # --- operands and results ---------------------------------------------------------------------
 

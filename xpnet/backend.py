@@ -144,6 +144,10 @@ class Backend:
         """
         raise NotImplementedError
 
+    def memory(self) -> int | None:
+        """Return how many bytes of memory are there to be taken, if that is known."""
+        raise NotImplementedError
+
     def synchronize(self) -> None:
         """Wait until the device has done all that it was told."""
         raise NotImplementedError
@@ -203,6 +207,12 @@ class NumpyBackend(Backend):
 
     def compiler(self) -> Callable[..., Callable[..., None]]:
         return Compiler()
+
+    def memory(self) -> int | None:
+        try:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, OSError, ValueError):  # not every system tells
+            return None
 
     def synchronize(self) -> None:
         pass
@@ -287,6 +297,11 @@ class CupyBackend(Backend):
 
     def compiler(self) -> Callable[..., Callable[..., None]]:
         return lambda formula, *arrays: functools.partial(_fused(self.xp, formula), *arrays)
+
+    def memory(self) -> int | None:
+        with self:
+            free, _ = self.xp.cuda.runtime.memGetInfo()
+            return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
 
     def synchronize(self) -> None:
         with self:

@@ -6,8 +6,10 @@
                     length of the body (u64), SHA-256 of the body (32 bytes); all little-endian
     bytes 512-      the body, an HDF5 file:
         /meta           JSON in UTF-8: layer sizes, activations, classes, training run, ...
-        /parameters/W1  and b1, ..., WL, bL: float32 or float64, shapes (n_l, n_{l-1}), (n_l, 1)
-        /optimizer/m/W1 and so on: the optimizer's vectors, shaped like the parameters
+        /parameters/W1  and b1, ..., WL, bL: float32 or float64, shapes (n_l, n_{l-1}), (n_l, 1);
+                        gamma1, ... and scale, where the network has them
+        /vectors/m/W1   and so on: the vectors of the training run, shaped like the parameters
+        /scaling/center and scale: float64, shape (n_0,), where rows are scaled
 
 Nothing in it is executable, and plain h5py opens it.
 """
@@ -29,12 +31,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .backend import PRECISIONS, Backend, dtype_of, get_backend
-from .errors import DataError, ModelFileError, unknown
+from .errors import DataError, ModelFileError, known, real, unknown
 from .files import write_file
 from .hdf5 import open_file, read_all
 from .layout import Layout
-from .network import Network, named
+from .network import Network
 from .optimizers import get_optimizer
+from .preprocessing import SCALERS, Scaling
 from .state import History, TrainingState
 
 __all__ = [
@@ -96,12 +99,16 @@ def _body(net: Network) -> bytes:
         file["meta"] = np.bytes_(meta.encode())
         _write_vector(net, file.create_group("parameters"), net.theta)
         for name, vector in (net.training.vectors if net.training else {}).items():
-            _write_vector(net, file.create_group(f"optimizer/{name}"), vector)
+            _write_vector(net, file.create_group(f"vectors/{name}"), vector)
+        if net.scaling is not None:
+            for name in ("center", "scale"):
+                values = getattr(net.scaling, name)
+                file.create_dataset(f"scaling/{name}", data=values, dtype="<f8")
     return image.getvalue()[_BLOCK:]
 
 
 def _write_vector(net: Network, group: Any, vector: Any) -> None:
-    views = named(net.layout.parameters(net.backend.to_host(vector)))
+    views = net.layout.named(net.backend.to_host(vector))
     for name, view in views.items():
         group.create_dataset(name, data=view, dtype=np.dtype(net.dtype).newbyteorder("<"))
 
@@ -119,14 +126,21 @@ def _meta(net: Network) -> dict[str, Any]:
             "epoch": state.epoch,
             "batch": 0,  # of the epoch to come
             "step": state.step,
+            "loss": state.loss,
+            "vectors": list(state.vectors),
             "history": state.history,
         }
     return {
         "layer_sizes": net.layer_sizes,
         "activations": net.activations,
+        "dropout": net.dropout,
+        "normalization": "layer" if net.layout.normalized else None,
+        "input_scale": net.layout.scaled,
+        "scaling": None if net.scaling is None else [net.scaling.name, net.scaling.clip],
         "precision": net.precision,
         "classes": classes,
         "threshold": float(net.threshold),
+        "temperature": float(net.temperature),
         "picture_shape": net.picture_shape,  # such pictures are flattened and divided by 255
         "training": training,
     }
@@ -269,7 +283,8 @@ def _take(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> n
 
 def _network(arrays: dict[str, np.ndarray], meta: dict[str, Any], backend: Backend) -> Network:
     """Build the network of a file whose seal holds; every value is checked by what takes it."""
-    layout, run = Layout(tuple(meta["layer_sizes"])), meta["training"]
+    normalized, scaled = meta["normalization"] == "layer", bool(meta["input_scale"])
+    layout, run = Layout(tuple(meta["layer_sizes"]), normalized, scaled), meta["training"]
     precision = meta["precision"]
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
@@ -281,10 +296,16 @@ def _network(arrays: dict[str, np.ndarray], meta: dict[str, Any], backend: Backe
         layout.layer_sizes,
         meta["activations"],
         init=parameters,
+        dropout=meta["dropout"],
+        normalization=meta["normalization"],
+        input_scale=scaled,
         precision=precision,
         backend=backend,
     )
-    net.threshold = float(meta["threshold"])
+    net.threshold = real("threshold", meta["threshold"], least=0.0, most=1.0)
+    net.temperature = real("temperature", meta["temperature"], above=0.0)
+    if meta["scaling"] is not None:
+        net.scaling = _take_scaling(arrays, meta["scaling"], layout.layer_sizes[0])
     if meta["classes"] is not None:
         net.classes_ = _classes(**meta["classes"])
     if meta["picture_shape"] is not None:
@@ -295,16 +316,23 @@ def _network(arrays: dict[str, np.ndarray], meta: dict[str, Any], backend: Backe
     if run is not None:
         name, hyper_parameters = run["optimizer"].pop("name"), run["optimizer"]
         optimizer = get_optimizer(name, **hyper_parameters)
-        for name in optimizer.state:
-            vector = _take_vector(arrays, f"optimizer/{name}", layout, dtype)
-            vectors[name] = _flat(net, vector)
+        names = set(run["vectors"])
+        if not set(optimizer.state) <= names <= {*optimizer.state, "average", "raw"}:
+            raise DataError(f"vectors: expected those of {optimizer.name}; got {sorted(names)}")
+        for name in run["vectors"]:
+            vectors[name] = _flat(net, _take_vector(arrays, f"vectors/{name}", layout, dtype))
         history = History(
             {name: [float(x) for x in run["history"][name]] for name in run["history"]}
         )
         numbers = {name: operator.index(run[name]) for name in ("seed", "step", "epoch")}
         batch_size = run["batch_size"] and operator.index(run["batch_size"])
         net.training = TrainingState(
-            optimizer, batch_size=batch_size, vectors=vectors, history=history, **numbers
+            optimizer,
+            batch_size=batch_size,
+            vectors=vectors,
+            history=history,
+            loss=str(run["loss"]),
+            **numbers,
         )
     return net
 
@@ -313,21 +341,39 @@ def _take_vector(
     arrays: dict[str, np.ndarray], group: str, layout: Layout, dtype: str
 ) -> dict[str, np.ndarray]:
     """Take the arrays of one flat vector, each of the shape that the layer sizes give."""
-    n, vector = layout.layer_sizes, {}
-    for l in range(1, len(n)):
-        shapes = {f"W{l}": (n[l], n[l - 1]), f"b{l}": (n[l], 1)}
-        for name, shape in shapes.items():
-            vector[name] = array = _take(arrays, f"{group}/{name}", shape)
-            if array.dtype != np.dtype(dtype).newbyteorder("<"):
-                raise DataError(f"{group}/{name}: expected {dtype}; got {array.dtype}")
-    return vector
+    return {
+        name: _take_floats(arrays, f"{group}/{name}", shape, dtype)
+        for name, shape in layout.shapes.items()
+    }
+
+
+def _take_scaling(
+    arrays: dict[str, np.ndarray], settings: list[Any], n_features: int
+) -> Scaling:
+    name, clip = settings
+    center, scale = (
+        _take_floats(arrays, f"scaling/{part}", (n_features,), "float64")
+        for part in ("center", "scale")
+    )
+    known("scaling", name, SCALERS)
+    clip = None if clip is None else real("clip", clip, above=0.0)
+    return Scaling(name, center, scale, clip)
+
+
+def _take_floats(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: str
+) -> np.ndarray:
+    array = _take(arrays, name, shape)
+    if array.dtype != np.dtype(dtype).newbyteorder("<"):
+        raise DataError(f"{name}: expected {dtype}; got {array.dtype}")
+    return array
 
 
 def _flat(net: Network, arrays: dict[str, np.ndarray]) -> Any:
     """Lay *arrays* out like ``theta``, on the network's device."""
     with net.backend as backend:
         vector = backend.xp.zeros_like(net.theta)
-        for name, view in named(net.layout.parameters(vector)).items():
+        for name, view in net.layout.named(vector).items():
             view[...] = backend.asarray(arrays[name])
     return vector
 

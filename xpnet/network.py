@@ -7,7 +7,6 @@ the shape table of the README holds for every name here.  Public methods take ro
 from __future__ import annotations
 
 import copy
-import numbers
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -349,10 +348,9 @@ class Network:
 
 
 def _rates(dropout: float | Sequence[float], n_hidden: int) -> tuple[float, ...]:
-    one = isinstance(dropout, numbers.Real) or not isinstance(dropout, Iterable)
-    rates = tuple(
-        real("dropout", rate, least=0.0, below=1.0) for rate in ([dropout] if one else dropout)
-    )
+    one = not isinstance(dropout, Iterable)
+    given: Sequence[Any] = (dropout,) if one else tuple(dropout)  # type: ignore[arg-type]
+    rates = tuple(real("dropout", rate, least=0.0, below=1.0) for rate in given)
     rates = rates * n_hidden if one else rates
     if len(rates) != n_hidden:
         raise InputError(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -245,20 +244,28 @@ class Run:
         compiler = self.net.backend.compiler()
         self.clip_factor = compiler(_clip_factor_formula, clip, self.squares.reshape(1))
 
+    def gradients(self, k: int) -> None:
+        """Let every worker compute the gradient of its share of batch *k*."""
+        if self.random:
+            self.key[...] = self.keys[k]
+        scale, shares = 1.0 / self.totals[k], zip(self.workers, self.sums_of[k], strict=True)
+        self.net.backend.run([partial(worker.step, k, scale, sums) for worker, sums in shares])
+
+    def sum_gradients(self) -> None:
+        """Add up the workers' gradients in the network's."""
+        self.net.backend.run([update.sum for update in self.updates])
+
     def step(self, k: int, rate: float) -> None:
         """One update from batch *k*."""
         state, backend, total = self.state, self.net.backend, self.totals[k]
-        if self.random:
-            self.key[...] = self.keys[k]
-        shares = zip(self.workers, self.sums_of[k], strict=True)
-        backend.run([partial(worker.step, k, 1.0 / total, sums) for worker, sums in shares])
+        self.gradients(k)
         state.step += 1
         scalars = state.optimizer.scalars(rate, state.step)
         limit = state.optimizer.clip_norm
         if limit is None:
             moves = [partial(u.sum_and_apply, rate, total, scalars) for u in self.updates]
         else:
-            backend.run([update.sum for update in self.updates])
+            self.sum_gradients()
             backend.xp.matmul(self.row, self.column, out=self.squares)
             self.clip_factor(limit)
             moves = [partial(u.apply, rate, total, scalars) for u in self.updates]

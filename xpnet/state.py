@@ -29,10 +29,13 @@ class TrainingState:
         With the epoch's number it gives the epoch's order of rows.
     batch_size : int or None
     vectors : dict of arrays
-        The optimizer's own, by the names in ``optimizer.state``, each laid out like ``theta``.
+        The optimizer's own, by the names in ``optimizer.state``, each laid out like ``theta``; and
+        while weights are averaged, ``"average"`` during a run and ``"raw"`` after it.
     step, epoch : int
         Updates and whole epochs done.
     history : History
+    loss : str
+        The name of the loss.
     """
 
     optimizer: Optimizer
@@ -42,3 +45,4 @@ class TrainingState:
     step: int = 0
     epoch: int = 0
     history: History = field(default_factory=lambda: History(loss=[]))
+    loss: str = "logistic"

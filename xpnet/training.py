@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from .checks import check_problem
-from .errors import InputError, TrainingDiverged, positive
-from .formulas import Array, accumulate, logistic, sigmoid
-from .layout import ALIGNMENT
+from .arrays import is_on_host
+from .checks import check_problem, check_weights
+from .errors import InputError, positive, real
+from .formulas import Array
+from .lbfgs import minimize
+from .losses import LOSSES, Loss, get_loss
 from .network import Network, is_uint8
-from .optimizers import Optimizer, get_optimizer
-from .passes import Pass
+from .optimizers import LBFGS, Optimizer, get_optimizer
+from .preprocessing import SCALERS, fit_scaling
+from .run import Plan, Rows, Run
 from .state import History, TrainingState
+from .watching import EarlyStopping, Watch, check_monitor, loss_and_accuracy, scores
 
-__all__ = ["Epoch", "History", "evaluate", "train"]
+__all__ = ["EarlyStopping", "Epoch", "History", "evaluate", "train"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Epoch:
     history: History
 
 
+Callback = Callable[[Epoch], object]
+
+
 def train(
     net: Network,
     X: Any,
@@ -40,12 +46,21 @@ def train(
     optimizer: str | Optimizer,
     epochs: int,
     batch_size: int | None = None,
-    validation_data: tuple[Any, Any] | None = None,
+    sample_weight: Any = None,
+    validation_data: tuple[Any, ...] | None = None,
+    metrics: Sequence[str | Callable[..., Any]] = (),
+    early_stopping: EarlyStopping | None = None,
+    loss: str | Loss = "logistic",
+    label_smoothing: float = 0.0,
+    input_noise: float = 0.0,
+    average: float = 0.0,
+    scaling: str | None = None,
     classes: Sequence[Any] | None = None,
     shuffle: bool = True,
     seed: int = 0,
     warm_start: bool = False,
-    callback: Callable[[Epoch], object] | None = None,
+    max_seconds: float | None = None,
+    callback: Callback | Iterable[Callback] | None = None,
 ) -> History:
     """Train *net* in place on rows *X* and labels *y*.
 
@@ -53,24 +68,45 @@ def train(
     ----------
     net : Network
     X : array of shape (m, n_0)
-        Rows, or ``uint8`` pictures ``(m, h, w[, c])``; on the host or on the network's device.
+        Rows, dense or SciPy's or CuPy's sparse, or ``uint8`` pictures ``(m, h, w[, c])``; on the
+        host or on the network's device.
     y : array of shape (m,)
         Any two labels.
-    optimizer : Optimizer or {"sgd", "adam"}
+    optimizer : Optimizer or str
+        An instance, or one of `optimizers.OPTIMIZERS` with its defaults.
     epochs : int
-        How many passes over the data.
+        How many passes over the data, at most.
     batch_size : int, optional
         Rows an update; None takes all of them. The last batch of an epoch may be shorter.
-    validation_data : (X, y), optional
+    sample_weight : array of shape (m,), optional
+        Numbers of at least 0. Costs are weighted means; rows of weight 0 are left out.
+    validation_data : (X, y) or (X, y, sample_weight), optional
         Looked at after every epoch.
+    metrics : sequence of str or callable
+        What is measured on them beside loss and accuracy: see `metrics.get_metric`.
+    early_stopping : EarlyStopping, optional
+    loss : Loss or {"logistic", "focal", "squared_hinge"}
+    label_smoothing : float
+        ε in [0, 1): training's targets are ``y (1 - ε) + ε/2`` (Szegedy et al. 2016).
+    input_noise : float
+        The standard deviation of the noise on the rows of every step.
+    average : float
+        β in [0, 1): the network ends with, and is validated with, the parameters' exponential
+        moving average ``θ̄ := β θ̄ + (1-β) θ`` over the steps; 0 takes none.
+    scaling : {None, "standard", "robust", "max_abs"}
+        Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`.
     classes : pair of labels, optional
         The negative one first; by default the labels in sorted order.
     shuffle : bool
         Whether batches are drawn in a new order every epoch, given by (*seed*, epoch).
+    seed : int
+        Gives the order of the rows, dropout and noise.
     warm_start : bool
         Go on where the network's last run stopped: optimizer state, epoch count and history.
-    callback : callable, optional
-        Called with an `Epoch` after each.
+    max_seconds : float, optional
+        No epoch begins after so much time.
+    callback : callable or several, optional
+        Called with an `Epoch` after each; training ends when one returns True.
 
     Returns
     -------
@@ -85,48 +121,114 @@ def train(
         At the end of the epoch in which the loss or the parameters became non-finite; *net* keeps
         the last parameters whose loss was finite.
     """
-    epochs = positive("epochs", epochs)
+    epochs, loss = positive("epochs", epochs), get_loss(loss)
+    average = real("average", average, least=0.0, below=1.0)
+    smoothing = real("label_smoothing", label_smoothing, least=0.0, below=1.0)
+    noise = real("input_noise", input_noise, least=0.0)
+    limit = None if max_seconds is None else real("max_seconds", max_seconds, above=0.0)
     X, targets, pair = check_problem(X, y, classes, both=True)
+    X, targets, weights = _present(X, targets, sample_weight)
     if batch_size is not None:
         batch_size = min(positive("batch_size", batch_size), len(targets))
-    plan = TrainingState(get_optimizer(optimizer), _seed(seed), batch_size, {})
-    quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found below
-    with net.backend.products(net.precision), quiet:
-        data = _place(net, X, targets)
-        shape = _picture_shape(net, X)
-        watched = _place_validation(net, validation_data, pair, shape)
-        state = _state(net, plan, warm_start=warm_start, watched=watched is not None)
-        net.training, net.classes_, net.picture_shape = state, pair, shape
-        run = _Run(net, state, data, shuffle)
+    wanted = TrainingState(get_optimizer(optimizer), _seed(seed), batch_size, {}, loss=loss.name)
+    calls = _callbacks(callback)
+    quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
+    with net.backend.products(net.precision), quiet, _Settings(net, X, scaling, warm_start) as ok:
+        ok.scale(weights)
+        check_memory(net, X, batch_size)
+        rows = _place(net, X, targets * (1.0 - smoothing) + smoothing / 2.0, weights)
+        watch = _place_validation(net, validation_data, pair, loss, metrics)
+        if early_stopping is not None:
+            check_monitor(early_stopping.monitor, watch)
+        state = _state(net, wanted, warm_start=warm_start, watch=watch)
+        ok.keep()
+        net.training, net.classes_, net.temperature = state, pair, 1.0
+        run = Run(net, state, rows, Plan(loss, shuffle, noise, average))
         with net.backend.splitting(len(run.workers)):
-            _loop(run, state.epoch + epochs, watched, callback)
+            _Loop(run, state.epoch + epochs, watch, early_stopping, limit, calls).go()
     return state.history
 
 
-def _loop(
-    run: _Run,
-    last: int,
-    watched: tuple[Array, Array] | None,
-    callback: Callable[[Epoch], object] | None,
-) -> None:
-    net, state, history = run.net, run.state, run.state.history
-    while state.epoch < last:
-        seen = {"loss": run.epoch(last)}
-        if watched is not None:
-            seen["val_loss"], seen["val_accuracy"] = _measure(net, *watched)
-        run.require_finite(seen["loss"], "loss")
-        run.require_finite(seen.get("val_loss", 0.0), "validation loss")
-        if state.epoch + 1 == last:
-            run.require_finite(net.backend.to_host(net.theta), "parameters")
-        run.good, run.start = run.start, run.good
-        state.epoch += 1
-        for name, value in seen.items():
-            history.setdefault(name, []).append(value)
-        if callback is not None:
-            callback(Epoch(state.epoch, last, history))
+class _Loop:
+    """Epochs until the *last*, or until there is reason to stop earlier."""
+
+    def __init__(
+        self,
+        run: Run,
+        last: int,
+        watch: Watch | None,
+        stopping: EarlyStopping | None,
+        max_seconds: float | None,
+        callbacks: list[Callback],
+    ) -> None:
+        self.run, self.state, self.net, self.last = run, run.state, run.net, last
+        self.watch, self.stopping, self.callbacks = watch, stopping, callbacks
+        self.first = run.state.epoch
+        self.best: Array | None = None
+        self.end = None if max_seconds is None else time.monotonic() + max_seconds
+
+    def go(self) -> None:
+        """Run the epochs; whatever ends them, the network is left with usable parameters."""
+        optimizer = self.state.optimizer
+        try:
+            if isinstance(optimizer, LBFGS):
+                minimize(self.run, optimizer, self.last - self.first, self.end_epoch)
+            else:
+                while self.state.epoch < self.last:
+                    self.run.epoch(self.last)
+                    if self.end_epoch():
+                        break
+        finally:
+            self.run.finish(self.best)
+
+    def end_epoch(self) -> bool:
+        """Write down what the epoch gave; tell whether training is to end."""
+        run, state, history = self.run, self.state, self.state.history
+        with run.averaged():
+            seen = self._look()
+            run.require_finite(seen["loss"], "loss")
+            run.require_finite(seen.get("val_loss", 0.0), "validation loss")
+            if state.epoch + 1 == self.last:
+                run.require_finite(self.net.backend.to_host(self.net.theta), "parameters")
+            if self.watch is not None:
+                seen |= self.watch.measure()
+            run.good, run.start = run.start, run.good
+            state.epoch += 1
+            for name, value in seen.items():
+                history.setdefault(name, []).append(value)
+            stop = self._is_time()
+        epoch = Epoch(state.epoch, self.last, history)
+        answers = [call(epoch) for call in self.callbacks]
+        return stop or True in answers
+
+    def _look(self) -> dict[str, float]:
+        """Read the epoch's losses from the device, with the validation's, at one go."""
+        xp, backend = self.net.backend.xp, self.net.backend
+        parts = [self.run.losses.astype("float64")]
+        if self.watch is not None:
+            parts.append(self.watch.look())
+        numbers = backend.to_host(xp.concatenate(parts))
+        n = numbers.size - 2 * (self.watch is not None)
+        seen = {"loss": float(numbers[:n].sum() / sum(self.run.totals))}
+        if self.watch is not None:
+            seen["val_loss"], seen["val_accuracy"] = map(float, numbers[n:])
+        return seen
+
+    def _is_time(self) -> bool:
+        """Keep the parameters if they are the best so far; tell whether patience or time is up."""
+        if self.stopping is None:
+            return self.end is not None and time.monotonic() >= self.end
+        values = self.state.history[self.stopping.monitor][self.first :]
+        greater = self.watch is not None and self.watch.greater_is_better(self.stopping.monitor)
+        best = self.stopping.best(values, greater=greater)
+        if self.stopping.restore_best and best == len(values) - 1:
+            self.best = self.net.backend.xp.copy(self.net.theta)
+        if self.end is not None and time.monotonic() >= self.end:
+            return True
+        return len(values) - 1 - best >= self.stopping.patience
 
 
-def evaluate(net: Network, X: Any, y: Any) -> tuple[float, float]:
+def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
     """Return the mean logistic loss and the accuracy of *net* on rows *X* with labels *y*.
 
     Raises
@@ -135,151 +237,57 @@ def evaluate(net: Network, X: Any, y: Any) -> tuple[float, float]:
         If X or y does not fit the network, or y holds a label that it was not trained on.
     """
     X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
+    X, targets, weights = _present(X, targets, sample_weight)
     with net.backend.products(net.precision):
-        return _measure(net, *_place(net, X, targets))
+        rows = _place(net, X, targets, weights)
+        found = loss_and_accuracy(net, scores(net, rows), rows, LOSSES["logistic"])
+        loss, accuracy = net.backend.to_host(found).tolist()
+        return loss, accuracy
 
 
-class _Worker:
-    """One thread's share of every batch: its columns, the passes over them, and their gradient.
+class _Settings:
+    """What a network learns about its rows before training; taken back if that does not begin."""
 
-    Columns are views of the data; shuffled ones are gathered into a buffer, by the indices in
-    *order*.
-    """
+    def __init__(self, net: Network, X: Any, scaling: str | None, warm_start: bool) -> None:
+        if scaling is not None and scaling not in SCALERS:
+            raise InputError(
+                f"scaling: expected None or one of {', '.join(SCALERS)}; got {scaling!r}"
+            )
+        self.net, self.X, self.scaling, self.warm_start = net, X, scaling, warm_start
+        self.before, self.kept = (net.scaling, net.picture_shape), False
 
-    def __init__(
-        self,
-        net: Network,
-        data: tuple[Array, Array],
-        slices: list[slice],
-        order: Array | None,
-        gradient: Array,
-    ) -> None:
-        xp, self.backend, (columns, Y) = net.backend.xp, net.backend, data
-        widths = [part.stop - part.start for part in slices]
-        widest = Pass(net, max(widths), gradient=gradient)
-        passes = {
-            width: Pass(net, width, workspace=widest.workspace, gradient=gradient)
-            for width in set(widths) - {max(widths)}
-        }
-        self.passes = [passes.get(width, widest) for width in widths]
-        self.shuffled = order is not None
-        if order is None:
-            self.columns = [columns[:, part] for part in slices]
-            self.targets = [Y[:, part] for part in slices]
-            self.load(0)
+    def __enter__(self) -> Self:
+        return self
+
+    def scale(self, weights: np.ndarray | None) -> None:
+        """Fit the scaling, unless the network goes on with its own or the rows are pictures."""
+        net, X = self.net, self.X
+        if X.ndim > 2:
+            net.picture_shape = tuple(X.shape[1:])
+        elif not is_uint8(X):
+            net.picture_shape = None
+        if self.warm_start and net.training is not None:
             return
-        buffer = xp.empty((max(widths), columns.shape[0]), dtype=net.dtype)
-        self.rows, self.rows_Y = columns.T, Y.T
-        self.indices = [order[part] for part in slices]
-        self.buffers = [buffer[:width] for width in widths]
-        self.columns = [rows.T for rows in self.buffers]
-        self.targets = [step.Y.reshape(-1, 1) for step in self.passes]
+        net.scaling = None
+        if self.scaling is not None and net.picture_shape is None:
+            host = X if is_on_host(X) else net.backend.to_host(net.backend.asarray(X))
+            net.scaling = fit_scaling(self.scaling, host, weights)
 
-    def load(self, k: int) -> None:
-        """Bring the columns and the targets of batch *k* to where its pass wants them."""
-        if self.shuffled:
-            self.backend.gather(self.rows, self.indices[k], self.buffers[k])
-            self.backend.gather(self.rows_Y, self.indices[k], self.targets[k])
-        else:
-            self.passes[k].Y[...] = self.targets[k]
+    def keep(self) -> None:
+        """Training begins."""
+        self.kept = True
 
-    def step(self, k: int, scale: float, sums: Array) -> None:
-        """Compute the gradient of this share of batch *k*."""
-        if len(self.passes) > 1:
-            self.load(k)
-        self.passes[k].loss_and_gradients(self.columns[k], scale, sums)
+    def __exit__(self, *_: object) -> None:
+        if not self.kept:
+            self.net.scaling, self.net.picture_shape = self.before
 
 
-class _Run:
-    """The buffers and routines of one call of `train`: everything that a step uses is made here."""
-
-    def __init__(
-        self, net: Network, state: TrainingState, data: tuple[Array, Array], shuffle: bool
-    ) -> None:
-        xp, self.net, self.state = net.backend.xp, net, state
-        m = data[0].shape[1]
-        width = state.batch_size or m
-        starts = range(0, m, width)
-        self.widths = [min(width, m - start) for start in starts]
-        self.order = xp.empty(m, dtype="int64") if shuffle and len(starts) > 1 else None
-        n = net.backend.workers(net.layout.flops(width))
-        gradients = [net.gradient, *(xp.zeros_like(net.gradient) for _ in range(n - 1))]
-        self.workers = []
-        for t, gradient in enumerate(gradients):
-            cuts = [
-                slice(start + w * t // n, start + w * (t + 1) // n)
-                for start, w in zip(starts, self.widths, strict=True)
-            ]
-            self.workers.append(_Worker(net, data, cuts, self.order, gradient))
-        self.sums = xp.empty((len(starts), n, 2, 1), dtype=net.dtype)
-        self.sums_of = [[self.sums[k, t] for t in range(n)] for k in range(len(starts))]
-        self.updates = [self._bind_update(part, gradients) for part in _parts(net.n_flat, n)]
-        self.start, self.good = xp.copy(net.theta), xp.copy(net.theta)
-
-    def _bind_update(self, part: slice, gradients: list[Array]) -> Callable[..., None]:
-        """The optimizer's formula over *part* of the flat vectors, once gradients are summed."""
-        net, compiler = self.net, self.net.backend.compiler()
-        first, *others = [gradient[part] for gradient in gradients]
-        vectors = [vector[part] for vector in self.state.vectors.values()]
-        update = compiler(self.state.optimizer.formula, net.theta[part], first, *vectors)
-        if not others:
-            return update
-        sums = [compiler(accumulate, first, other) for other in others]
-
-        def sum_and_update(*scalars: float) -> None:
-            for add in sums:
-                add()
-            update(*scalars)
-
-        return sum_and_update
-
-    def step(self, k: int, rate: float) -> None:
-        """One update from batch *k*."""
-        state, run = self.state, self.net.backend.run
-        scale = 1.0 / self.widths[k]
-        shares = zip(self.workers, self.sums_of[k], strict=True)
-        run([partial(worker.step, k, scale, sums) for worker, sums in shares])
-        state.step += 1
-        scalars = state.optimizer.scalars(rate, state.step)
-        run([partial(update, *scalars) for update in self.updates])
-
-    def epoch(self, last: int) -> float:
-        """Run one epoch, of the *last* that there will be; return its loss."""
-        state, n, backend = self.state, len(self.widths), self.net.backend
-        self.start[...] = self.net.theta
-        if self.order is not None:
-            order = np.random.default_rng([state.seed, state.epoch]).permutation(sum(self.widths))
-            backend.send(order, self.order)
-        history = state.history
-        rate = state.optimizer.rates(state.epoch, history.get("val_loss", history["loss"]))
-        for k in range(n):
-            self.step(k, rate((state.epoch + k / n) / last))
-        losses = backend.to_host(self.sums)[:, :, 1]
-        return float(np.sum(losses, dtype=float) / sum(self.widths))
-
-    def require_finite(self, values: float | np.ndarray, what: str) -> None:
-        """Unless *values* are finite, take back the last good parameters and say so.
-
-        The optimizer starts anew from there: its vectors are no longer to be trusted.
-        """
-        if np.isfinite(values).all():
-            return
-        self.net.theta[...] = self.good
-        for vector in self.state.vectors.values():
-            vector[...] = 0.0
-        self.state.step = 0
-        rate = self.state.optimizer.learning_rate
-        raise TrainingDiverged(
-            f"epoch {self.state.epoch + 1}: expected finite {what}; got NaN or infinity; the last "
-            f"good parameters were kept; try a learning rate below {rate:g}, or features scaled to "
-            "about unit size"
-        )
-
-
-def _parts(length: int, n: int) -> list[slice]:
-    """Cut *length* into *n* slices, aligned as the layout is."""
-    cuts = [length * t // n // ALIGNMENT * ALIGNMENT for t in range(n)]
-    return [slice(a, b) for a, b in itertools.pairwise([*cuts, length])]
+def _callbacks(callback: Callback | Iterable[Callback] | None) -> list[Callback]:
+    calls = [callback] if callable(callback) else list(callback or [])
+    for call in calls:
+        if not callable(call):
+            raise InputError(f"callback: expected a callable or several; got {call!r}")
+    return calls
 
 
 def _seed(seed: Any) -> int:
@@ -291,63 +299,98 @@ def _seed(seed: Any) -> int:
     raise InputError(f"seed: expected an integer of at least 0; got {seed!r}")
 
 
-def _picture_shape(net: Network, X: Any) -> tuple[int, ...] | None:
-    """The shape of the pictures *X*; flat ``uint8`` rows are pictures where they were before."""
-    if X.ndim > 2:
-        return tuple(X.shape[1:])
-    return net.picture_shape if is_uint8(X) else None
+def _present(
+    X: Any, targets: np.ndarray, sample_weight: Any
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """Leave out the rows of weight 0: to be absent is just that."""
+    if sample_weight is None:
+        return X, targets, None
+    weights = check_weights(sample_weight, len(targets))
+    present = weights > 0.0
+    if not present.all():
+        X, targets, weights = X[np.flatnonzero(present)], targets[present], weights[present]
+        if len(np.unique(targets)) < 2:
+            raise InputError(
+                "sample_weight: expected weights above 0 in both classes; got them in one only"
+            )
+    return X, targets, None if np.all(weights == weights[0]) else weights
 
 
-def _place(net: Network, X: Any, targets: np.ndarray, name: str = "X") -> tuple[Array, Array]:
-    """Move checked data to the device once: ``A_0`` and ``Y``."""
-    A = net.finite_columns(X, name)
-    return A, net.targets(targets, A.shape[1])
+def check_memory(net: Network, X: Any, batch_size: int | None) -> None:
+    """Raise `InputError` unless rows *X* and what training them takes fit the device's memory."""
+    m, itemsize = X.shape[0], np.dtype(net.dtype).itemsize
+    moves = not net.backend.is_native(X) or str(X.dtype) != net.dtype or net.scaling is not None
+    rows = 0 if hasattr(X, "tocsr") or not moves else m * net.layer_sizes[0]
+    widest = 3 * sum(net.layer_sizes) * min(batch_size or m, m)
+    needed, there = itemsize * (rows + widest + 6 * net.layout.n_flat), net.backend.memory()
+    if there is not None and needed > there:
+        raise InputError(
+            f"X: expected rows that fit {net.backend.name}'s memory; training on them takes about "
+            f"{_gigabytes(needed)}, and {_gigabytes(there)} are there; give fewer rows, a smaller "
+            "batch_size, or precision='float32'"
+        )
+
+
+def _gigabytes(n: float) -> str:
+    return f"{n / 2**30:,.1f} GiB"
+
+
+def _place(net: Network, X: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
+    """Move checked data to the device once."""
+    rows = net.sparse_rows(X) if hasattr(X, "tocsr") else net.columns(X, finite=True).T
+    Y = net.targets(targets, rows.shape[0]).T
+    w = None if weights is None else net.backend.asarray(weights, net.dtype).reshape(-1, 1)
+    return Rows(rows, Y, w, weights)
 
 
 def _place_validation(
     net: Network,
-    validation_data: tuple[Any, Any] | None,
+    validation_data: tuple[Any, ...] | None,
     pair: np.ndarray,
-    picture_shape: tuple[int, ...] | None,
-) -> tuple[Array, Array] | None:
-    """Place the validation data as the network will see them once it has that *picture_shape*."""
+    loss: Loss,
+    metrics: Sequence[str | Callable[..., Any]],
+) -> Watch | None:
+    """Place the validation data as the network sees them."""
     if validation_data is None:
+        if metrics:
+            raise InputError("metrics: expected validation_data to measure them on; got none")
         return None
-    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         kind = type(validation_data).__name__
-        raise InputError(f"validation_data: expected a pair (X, y); got {kind}")
-    X, targets, _ = check_problem(*validation_data, pair)
-    before, net.picture_shape = net.picture_shape, picture_shape
+        raise InputError(
+            f"validation_data: expected (X, y) or (X, y, sample_weight); got {kind}"
+        )
+    X, y, *weights = validation_data
+    X, targets, _ = check_problem(X, y, pair)
+    X, targets, w = _present(X, targets, *(weights or [None]))
     try:
-        return _place(net, X, targets, "validation X")
-    finally:
-        net.picture_shape = before
+        return Watch(net, _place(net, X, targets, w), targets, loss, metrics)
+    except InputError as error:
+        raise InputError(f"validation {error}") from error
 
 
-def _state(net: Network, plan: TrainingState, *, warm_start: bool, watched: bool) -> TrainingState:
-    """Return the state to start from: as *plan* says, or going on from the network's last run."""
-    old, optimizer = net.training, plan.optimizer
+def _state(
+    net: Network, wanted: TrainingState, *, warm_start: bool, watch: Watch | None
+) -> TrainingState:
+    """Return the state to start from: as *wanted*, or going on from the network's last run."""
+    old, optimizer = net.training, wanted.optimizer
     if not warm_start or old is None:
-        plan.vectors = {name: net.backend.xp.zeros_like(net.theta) for name in optimizer.state}
-        return plan
+        wanted.vectors = {name: net.backend.xp.zeros_like(net.theta) for name in optimizer.state}
+        return wanted
     if type(old.optimizer) is not type(optimizer):
         raise InputError(
             f"warm_start: expected the optimizer of the last run, {old.optimizer.name}; "
             f"got {optimizer.name}; its state does not fit"
         )
+    watched = watch is not None
     if old.epoch and ("val_loss" in old.history) is not watched:
         raise InputError(
             "warm_start: expected validation data as in the last run, so that the history stays "
             f"whole; got {'some' if watched else 'none'}; give {'none' if watched else 'some'}"
         )
-    plan.history = History({name: list(values) for name, values in old.history.items()})
-    plan.vectors, plan.step, plan.epoch = old.vectors, old.step, old.epoch
-    return plan
-
-
-def _measure(net: Network, A: Array, Y: Array) -> tuple[float, float]:
-    """Mean loss and accuracy, computed on the host from the logits."""
-    z, y = net.backend.to_host(net.logits(A)), net.backend.to_host(Y)
-    _, losses = logistic(np, z, None, 0.0, y, 1.0)
-    taken = sigmoid(np, z) > net.threshold
-    return float(losses.mean(dtype=float)), float(np.mean(taken == (y > 0.5)))
+    wanted.history = History({name: list(values) for name, values in old.history.items()})
+    wanted.vectors, wanted.step, wanted.epoch = old.vectors, old.step, old.epoch
+    for name in optimizer.state:  # momentum may have come since
+        if name not in wanted.vectors:
+            wanted.vectors[name] = net.backend.xp.zeros_like(net.theta)
+    return wanted

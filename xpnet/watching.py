@@ -1,0 +1,158 @@
+"""What is looked at after each epoch, and when that is reason to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .errors import InputError
+from .formulas import Array, sigmoid
+from .losses import Loss
+from .metrics import Metric, get_metric
+from .network import Network
+from .run import Rows
+from .settings import AT_LEAST_0, Range, Settings
+
+__all__ = ["EarlyStopping", "Watch", "check_monitor", "loss_and_accuracy", "scores"]
+
+
+@dataclass(frozen=True)
+class EarlyStopping(Settings):
+    """End training when what is watched gets no better.
+
+    Parameters
+    ----------
+    monitor : str
+        A name of the history: ``"val_loss"``, ``"val_accuracy"``, ``"val_"`` and the name of a
+        metric that is measured, or ``"loss"``, the training loss.
+    patience : int
+        Training ends after so many epochs in a row that are no better than the best.
+    min_delta : float
+        By how much an epoch must beat the best to be better.
+    restore_best : bool
+        Whether the network is left with the parameters of its best epoch, not of its last.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range.
+    """
+
+    name: ClassVar = "early_stopping"
+    ranges: ClassVar = {
+        "patience": Range("an integer above 0", lambda n: n > 0, int),
+        "min_delta": AT_LEAST_0,
+    }
+
+    monitor: str = "val_loss"
+    patience: int = 10
+    min_delta: float = 0.0
+    restore_best: bool = True
+
+    def best(self, values: Sequence[float], *, greater: bool) -> int:
+        """Return which of *values*, one an epoch, is the best; *greater* ones are, or smaller."""
+        best = 0
+        for i, value in enumerate(values):
+            gain = value - values[best] if greater else values[best] - value
+            if gain > self.min_delta:
+                best = i
+        return best
+
+
+class Watch:
+    """The validation rows, and what is measured on them.
+
+    Parameters
+    ----------
+    net : Network
+    rows : Rows
+    targets : ndarray of shape (m,)
+        0 and 1, on the host.
+    loss : Loss
+    metrics : sequence of str or callable
+        See `metrics.get_metric`.
+
+    Raises
+    ------
+    InputError
+        If there is no such metric, or one needs a class that *targets* do not have.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        rows: Rows,
+        targets: np.ndarray,
+        loss: Loss,
+        metrics: Sequence[str | Callable[..., Any]],
+    ) -> None:
+        self.net, self.rows, self.targets, self.loss = net, rows, targets, loss
+        self.metrics: dict[str, Metric] = {}
+        for metric in map(get_metric, metrics):
+            self.metrics[f"val_{metric.name}"] = metric
+            if not metric.is_defined(targets):
+                metric(targets, np.full(targets.shape, 0.5))  # says which class is missing
+        self.Z: Array = None
+
+    def look(self) -> Array:
+        """Return, on the device, the validation loss and accuracy; keep the logits there."""
+        self.Z = scores(self.net, self.rows)
+        return loss_and_accuracy(self.net, self.Z, self.rows, self.loss)
+
+    def measure(self) -> dict[str, float]:
+        """Return the metrics of the logits last computed."""
+        if not self.metrics:
+            return {}
+        p = sigmoid(np, self.net.backend.to_host(self.Z[0]))
+        threshold, weights = self.net.threshold, self.rows.weights
+        return {
+            name: metric(self.targets, p, threshold=threshold, sample_weight=weights)
+            for name, metric in self.metrics.items()
+            if name != "val_accuracy"  # it comes with the loss
+        }
+
+    def greater_is_better(self, monitor: str) -> bool:
+        """Tell whether more of *monitor*, a name of the history, is better."""
+        if monitor == "val_accuracy":
+            return True
+        return monitor in self.metrics and self.metrics[monitor].greater_is_better
+
+
+def check_monitor(monitor: str, watch: Watch | None) -> None:
+    """Raise `InputError` unless *monitor* will be in the history."""
+    measured = ["loss"]
+    if watch is not None:
+        measured += ["val_loss", "val_accuracy", *watch.metrics]
+    if monitor not in measured:
+        hint = "; give validation data" if watch is None else "; name it in metrics"
+        raise InputError(
+            f"monitor: expected one of {', '.join(dict.fromkeys(measured))}; got {monitor!r}{hint}"
+        )
+
+
+def scores(net: Network, rows: Rows) -> Array:
+    """Return the logits of *rows*, ``(1, m)`` on the device; sparse ones made dense in turns."""
+    if not rows.sparse:
+        return net.logits(rows.X.T)
+    backend, m = net.backend, len(rows)
+    Z = backend.xp.empty((1, m), dtype=net.dtype)
+    step = max(1, backend.chunk // max(net.layer_sizes))
+    for start in range(0, m, step):
+        part = slice(start, start + step)
+        Z[:, part] = net.logits(rows.X[part].toarray().T)
+    return Z
+
+
+def loss_and_accuracy(net: Network, Z: Array, rows: Rows, loss: Loss) -> Array:
+    """Return the mean loss of logits *Z* and their accuracy, ``(2,)`` on the device."""
+    xp, Y = net.backend.xp, rows.Y.T
+    right = (sigmoid(xp, Z) > net.threshold) == (Y > 0.5)
+    found = xp.empty((2, Z.shape[1]), dtype="float64")
+    found[0] = loss.value(xp, Z, Y)[0]
+    found[1] = right[0]
+    if rows.w is None:
+        return xp.mean(found, axis=1)
+    return xp.sum(found * rows.w.T, axis=1) / xp.sum(rows.w)
