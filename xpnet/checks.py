@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import from_dlpack_on_host
+from .arrays import from_dlpack_on_host, on_host
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["check_X", "check_finite", "check_labels", "check_lengths", "check_problem"]
+__all__ = [
+    "check_X",
+    "check_finite",
+    "check_labels",
+    "check_lengths",
+    "check_problem",
+    "check_weights",
+]
 
 _BLOCK = 2**20  # elements that check_finite looks at in one go
 
@@ -104,6 +111,25 @@ def check_labels(
         known = "two classes" if classes is None else f"only labels of {pair.tolist()}"
         raise InputError(f"y: expected {known}; got {came}; drop or join the others")
     return positive.astype(np.int64), pair
+
+
+def check_weights(sample_weight: Any, m: int) -> NDArray[np.float64]:
+    """Return the weights of *m* examples on the host, in float64.
+
+    Raises `InputError` unless they are m finite numbers of at least 0, not all of them 0.
+    """
+    weights = on_host(sample_weight, "sample_weight").astype(float)
+    if weights.shape != (m,):
+        raise InputError(
+            f"sample_weight: expected shape ({m},), one weight an example; got {weights.shape}"
+        )
+    check_finite(weights, "sample_weight")
+    if weights.min() < 0 or weights.max() == 0:
+        raise InputError(
+            "sample_weight: expected numbers of at least 0, some of them above; got "
+            f"{weights.min():g} to {weights.max():g}"
+        )
+    return weights
 
 
 def check_finite(X: NDArray[Any], name: str = "X") -> None:
