@@ -225,11 +225,11 @@ def _linked(path, name, link):
 def test_links_other_than_hard_ones(write, tmp_path):
     path = write(**{"real/X": ROWS, "y": LABELS})
     _linked(path, "X", h5py.SoftLink("/real/X"))
-    refuses(lambda: data.load_hdf5(path), "'X': expected a hard link", "soft link at 'X'")
+    refuses(lambda: data.load_hdf5(path), "'X': expected a hard link", "soft link 'X'")
     _linked(path, "way", h5py.SoftLink("/real"))
-    refuses(lambda: data.load_hdf5(path, X="way/X", y="y"), "'way/X'", "soft link at 'way'")
+    refuses(lambda: data.load_hdf5(path, X="way/X", y="y"), "'way/X'", "soft link 'way'")
     _linked(path, "out", h5py.ExternalLink(str(tmp_path / "absent.h5"), "/X"))
-    refuses(lambda: data.load_hdf5(path, X="out", y="y"), "external link at 'out'")
+    refuses(lambda: data.load_hdf5(path, X="out", y="y"), "external link 'out'")
     refuses(lambda: data.load_hdf5(path, X="no", y="y"), "'out' (external link)")
     content = path.read_bytes()
     at = content.index(b"\x40\x03out")  # link type 64 (external), length, name

@@ -93,11 +93,12 @@ def _fresh_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
 def _create(path: Path) -> tuple[Path, BinaryIO]:
     while True:
         fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-        file = fresh.open("xb")
-        _lock(file, wait=True)
-        if fresh.exists():
-            return fresh, file
-        file.close()  # another writer swept it away before it was locked
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(fresh.open("xb"))
+            _lock(file, wait=True)
+            if fresh.exists():  # and was not swept away before it was locked
+                stack.pop_all()
+                return fresh, file
 
 
 def _reads_back(path: Path, content: bytes) -> bool:

@@ -54,14 +54,17 @@ def is_name(part: str | bytes) -> bool:
     """Tell whether *part*, as h5py gives it, may be one component of a path."""
     if not isinstance(part, str) or part in ("", ".", "..") or "\0" in part:
         return False
-    return len(part.encode(errors="replace")) <= 255
+    try:
+        return len(part.encode()) <= 255
+    except UnicodeEncodeError:
+        return False
 
 
 def check_kind(kind: str, part: str, place: str) -> None:
     """Refuse what a link called *part* is, or leads to, unless it is an array or a group."""
     if kind in _KINDS:
         expected, remedy = _KINDS[kind]
-        raise DataError(f"{place}: expected {expected}; got a {kind} at {part[:40]!r}; {remedy}")
+        raise DataError(f"{place}: expected {expected}; got {kind} {part[:40]!r}; {remedy}")
 
 
 def check_array(

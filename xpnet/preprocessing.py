@@ -176,7 +176,7 @@ def _mean(X: Array, weights: Floats | None, of: Callable[[Array], Floats]) -> Fl
     """The weighted mean over the rows of what *of* makes of them, in float64."""
     m, n = X.shape
     total, step = np.zeros(n), max(1, _CHUNK // (8 * n))
-    w = np.ones(m) if weights is None else weights * _unit(weights.min(), weights.max())
+    w = np.ones(m) if weights is None else weights
     for start in range(0, m, step):
         part = slice(start, start + step)
         values = of(X[part])
