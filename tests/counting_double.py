@@ -325,7 +325,7 @@ class CountingDouble:
 
     def __init__(self, devices=1, capability="90"):
         self.counts = Counts()
-        self._capability, self.memory = capability, 80 << 30
+        self._capability, self._memory = capability, 80 << 30
         self._core = SimpleNamespace(_routines_linalg=_Linalg())
         self._devices, self._current = devices, 0
         for name in _SAME_AS_NUMPY.split():
@@ -346,7 +346,7 @@ class CountingDouble:
                 CUDARuntimeError=CUDARuntimeError,
                 getDevice=lambda: self._current,
                 getDeviceCount=self._device_count,
-                memGetInfo=lambda: (self.memory, 80 << 30),
+                memGetInfo=lambda: (self._memory, 80 << 30),
                 getDeviceProperties=lambda device: {"name": f"counting double {device}".encode()},
             ),
         )
@@ -530,6 +530,9 @@ class CountingDouble:
         if array.dtype.kind == "f":
             array.fill(np.nan)
         return self._new(array)
+
+    def full(self, shape, fill_value, dtype=None, order="C"):
+        return self._filled(functools.partial(np.full, fill_value=fill_value), shape, dtype, order)
 
     def empty_like(self, prototype, dtype=None):
         return self.empty(prototype.shape, dtype or prototype.dtype)

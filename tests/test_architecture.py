@@ -12,10 +12,16 @@ FLOORS = [  # each imports only from those above it
     "errors",
     "formulas",
     "activations",
+    "losses",
+    "normalization",
+    "dropout",
     "layout",
     "compiler",
     "arrays",
     "team",
+    "device",
+    "numpy_backend",
+    "cupy_backend",
     "backend",
     "checks",
     "preprocessing",
@@ -29,8 +35,13 @@ FLOORS = [  # each imports only from those above it
     "state",
     "passes",
     "network",
+    "run",
+    "watching",
+    "lbfgs",
+    "hdf5_rules",
     "hdf5",
     "data",
+    "files",
     "checkpoint",
     "training",
     "classifier",
@@ -38,13 +49,15 @@ FLOORS = [  # each imports only from those above it
     "compare",
     "plots",
     "console",
+    "inspection",
+    "untrusted",
     "inputs",
     "cli",
     "__main__",
 ]
 PURE = {
-    "formulas", "activations", "layout", "textbook", "settings", "schedules", "optimizers", "state",
-    "passes", "network",
+    "formulas", "activations", "losses", "normalization", "layout", "textbook", "settings",
+    "schedules", "optimizers", "state", "passes", "network",
 }  # fmt: skip
 FILES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 
@@ -70,8 +83,8 @@ def wrong_imports(name: str, source: str) -> list[str]:
     for module, inside in imports(source):
         if inside and module not in above and module != "__version__":
             wrong.append(f"{name} imports {module}, which is not above it")
-        if module == "cupy" and name != "backend":
-            wrong.append(f"{name} imports cupy; only backend may")
+        if module == "cupy" and name != "cupy_backend":
+            wrong.append(f"{name} imports cupy; only cupy_backend may")
         if module == "numpy" and name in PURE:
             wrong.append(f"{name} is pure but imports numpy")
     return wrong

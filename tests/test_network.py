@@ -151,7 +151,11 @@ def test_weights_are_drawn_layer_by_layer():
     W2 = state.standard_normal((1, 4)) / np.sqrt(4)
     for random_state in (1, np.random.RandomState(1)):
         net = Network(
-            [3, 4, 1], init="xavier", precision="float64", backend="numpy", random_state=random_state
+            [3, 4, 1],
+            init="xavier",
+            precision="float64",
+            backend="numpy",
+            random_state=random_state,
         )
         np.testing.assert_allclose(net.parameters["W1"], W1, rtol=1e-15)
         np.testing.assert_allclose(net.parameters["W2"], W2, rtol=1e-15)

@@ -1,4 +1,4 @@
-"""Precision: what goes into products is rounded where a device can do that fast, and nothing else."""
+"""Precision: what goes into products is rounded where a device does that fast, nothing else."""
 
 import numpy as np
 import pytest

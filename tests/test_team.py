@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-import xpnet.backend
+import xpnet.numpy_backend
 from xpnet import Adam, InputError, Network, TrainingDiverged, data, get_backend, train
 from xpnet.team import Team
 
@@ -16,7 +16,7 @@ from xpnet.team import Team
 @pytest.fixture
 def small_shares(monkeypatch):
     """Make every step, however small, worth all the threads there are."""
-    monkeypatch.setattr(xpnet.backend, "_SHARE", 1)
+    monkeypatch.setattr(xpnet.numpy_backend, "_SHARE", 1)
 
 
 def run(threads, m=50, batch_size=None, dtype="float64", epochs=5):
@@ -54,7 +54,7 @@ def test_small_steps_stay_on_one_thread(monkeypatch):
     backend = get_backend("numpy", threads=4)
     assert backend.workers(1000) == 1
     assert backend.workers(10**9) == 4
-    assert backend.workers(2 * xpnet.backend._SHARE) == 2
+    assert backend.workers(2 * xpnet.numpy_backend._SHARE) == 2
 
 
 @pytest.mark.usefixtures("small_shares")

@@ -347,9 +347,7 @@ def _take_vector(
     }
 
 
-def _take_scaling(
-    arrays: dict[str, np.ndarray], settings: list[Any], n_features: int
-) -> Scaling:
+def _take_scaling(arrays: dict[str, np.ndarray], settings: list[Any], n_features: int) -> Scaling:
     name, clip = settings
     center, scale = (
         _take_floats(arrays, f"scaling/{part}", (n_features,), "float64")

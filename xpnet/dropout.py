@@ -119,9 +119,7 @@ class Noise:
         m, n = rows.shape
         total = places.xp.empty((m, n), dtype=rows.dtype)
         unit, column = places.units(n).T, places.columns.T
-        self.draw = places.compiler(
-            _sum_of_four_formula, unit, column, places.keys[stream], total
-        )
+        self.draw = places.compiler(_sum_of_four_formula, unit, column, places.keys[stream], total)
         self.add = places.compiler(_add_noise_formula, rows, total)
         self.factor = deviation / _DEVIATION
 

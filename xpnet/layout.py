@@ -103,9 +103,15 @@ class Layout:
         return size(shape for name, shape in self.shapes.items() if name.startswith("W"))
 
     def named(self, flat: Array) -> dict[str, Array]:
-        """Carve the parameters, or whatever is laid out like them, out of *flat*, by name."""
+        """Carve the parameters, or whatever is laid out like them, out of *flat*.
+
+        By name, layer after layer: ``W1, b1, W2, …``.
+        """
         shapes = self.shapes
-        return dict(zip(shapes, carve(flat, list(shapes.values())), strict=True))
+        views = dict(zip(shapes, carve(flat, list(shapes.values())), strict=True))
+        layers = range(1, len(self.layer_sizes))
+        names = [*(f"{kind}{l}" for l in layers for kind in ("W", "b", "gamma")), "scale"]
+        return {name: views[name] for name in names if name in views}
 
     def flops(self, m: int) -> int:
         """Return the floating-point operations of the products of a step over *m* columns."""

@@ -7,10 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError
+from .network import Network
 from .optimizers import LBFGS
 from .run import Run
 
-__all__ = ["minimize"]
+__all__ = ["check_steady", "minimize"]
+
+
+def check_steady(net: Network, optimizer: LBFGS, options: dict[str, float]) -> None:
+    """Raise `InputError` for what L-BFGS cannot do: it needs one smooth function of θ, all along."""
+    asked = {"dropout": max(net.dropout, default=0.0)} | options
+    asked |= {name: getattr(optimizer, name) for name in ("l1", "weight_decay")}
+    asked |= {name: getattr(optimizer, name) for name in ("clip_norm", "clip_value")}
+    for name, value in asked.items():
+        if value:
+            raise InputError(
+                f"{name}: expected none with lbfgs, which minimises one smooth function; got "
+                f"{value:g}; take another optimizer, or alpha to regularise"
+            )
 
 
 def minimize(run: Run, optimizer: LBFGS, epochs: int, end_epoch: Callable[[], bool]) -> None:
@@ -22,13 +37,14 @@ def minimize(run: Run, optimizer: LBFGS, epochs: int, end_epoch: Callable[[], bo
 
     net, backend = run.net, run.net.backend
     weights = slice(0, net.layout.n_weights)
+    run.draw()  # nothing random, but the weight of all rows
     total = run.totals[0]
 
     def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
         backend.send(theta.astype(net.dtype), net.theta)
         run.gradients(0)
         run.sum_gradients()
-        loss = float(np.sum(backend.to_host(run.losses), dtype=float)) / total
+        loss = run.mean_loss(backend.to_host(run.sums))
         gradient = backend.to_host(net.gradient).astype(float)
         gradient[weights] += optimizer.alpha / total * theta[weights]
         penalty = optimizer.alpha / (2.0 * total) * float(theta[weights] @ theta[weights])
@@ -36,6 +52,7 @@ def minimize(run: Run, optimizer: LBFGS, epochs: int, end_epoch: Callable[[], bo
 
     def after(theta: np.ndarray) -> None:
         run.start[...] = net.theta
+        run.state.step += 1
         loss_and_gradient(theta)
         if end_epoch():
             raise StopIteration

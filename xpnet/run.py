@@ -275,13 +275,13 @@ class Run:
         """Run one epoch, of the *last* that there will be; `losses` has its losses."""
         state, n = self.state, len(self.widths)
         self.start[...] = self.net.theta
-        self._draw()
+        self.draw()
         history = state.history
         rate = state.optimizer.rates(state.epoch, history.get("val_loss", history["loss"]))
         for k in range(n):
             self.step(k, rate((state.epoch + k / n) / last))
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         """Send what is random in this epoch: the order of the rows, the keys of each step."""
         state, send, rows = self.state, self.net.backend.send, self.rows
         order = np.arange(len(rows))
@@ -294,10 +294,9 @@ class Run:
         if rows.weights is not None:
             self.totals = np.add.reduceat(rows.weights[order], self.starts).tolist()
 
-    @property
-    def losses(self) -> Array:
-        """The sums of losses of the last epoch's batches, on the device."""
-        return self.sums[:, :, 1].reshape(-1)
+    def mean_loss(self, sums: np.ndarray) -> float:
+        """Return the last epoch's mean loss from its *sums*, once they are on the host."""
+        return float(np.sum(sums.reshape(-1, 2)[:, 1], dtype=float) / sum(self.totals))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

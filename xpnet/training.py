@@ -14,7 +14,7 @@ from .arrays import is_on_host
 from .checks import check_problem, check_weights
 from .errors import InputError, positive, real
 from .formulas import Array
-from .lbfgs import minimize
+from .lbfgs import check_steady, minimize
 from .losses import LOSSES, Loss, get_loss
 from .network import Network, is_uint8
 from .optimizers import LBFGS, Optimizer, get_optimizer
@@ -130,7 +130,11 @@ def train(
     X, targets, weights = _present(X, targets, sample_weight)
     if batch_size is not None:
         batch_size = min(positive("batch_size", batch_size), len(targets))
-    wanted = TrainingState(get_optimizer(optimizer), _seed(seed), batch_size, {}, loss=loss.name)
+    rule = get_optimizer(optimizer)
+    if isinstance(rule, LBFGS):
+        check_steady(net, rule, {"input_noise": noise, "average": average})
+        batch_size = None
+    wanted = TrainingState(rule, _seed(seed), batch_size, {}, loss=loss.name)
     calls = _callbacks(callback)
     quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
     with net.backend.products(net.precision), quiet, _Settings(net, X, scaling, warm_start) as ok:
@@ -203,16 +207,13 @@ class _Loop:
 
     def _look(self) -> dict[str, float]:
         """Read the epoch's losses from the device, with the validation's, at one go."""
-        xp, backend = self.net.backend.xp, self.net.backend
-        parts = [self.run.losses.astype("float64")]
-        if self.watch is not None:
-            parts.append(self.watch.look())
-        numbers = backend.to_host(xp.concatenate(parts))
-        n = numbers.size - 2 * (self.watch is not None)
-        seen = {"loss": float(numbers[:n].sum() / sum(self.run.totals))}
-        if self.watch is not None:
-            seen["val_loss"], seen["val_accuracy"] = map(float, numbers[n:])
-        return seen
+        sums, backend = self.run.sums, self.net.backend
+        if self.watch is None:
+            return {"loss": self.run.mean_loss(backend.to_host(sums))}
+        parts = [sums.reshape(-1).astype("float64"), self.watch.look()]
+        *sums, loss, accuracy = backend.to_host(backend.xp.concatenate(parts))
+        seen = {"loss": self.run.mean_loss(np.array(sums))}
+        return seen | {"val_loss": float(loss), "val_accuracy": float(accuracy)}
 
     def _is_time(self) -> bool:
         """Keep the parameters if they are the best so far; tell whether patience or time is up."""
@@ -337,7 +338,7 @@ def _gigabytes(n: float) -> str:
 
 def _place(net: Network, X: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
     """Move checked data to the device once."""
-    rows = net.sparse_rows(X) if hasattr(X, "tocsr") else net.columns(X, finite=True).T
+    rows = net.columns(X, finite=True).T
     Y = net.targets(targets, rows.shape[0]).T
     w = None if weights is None else net.backend.asarray(weights, net.dtype).reshape(-1, 1)
     return Rows(rows, Y, w, weights)
@@ -357,9 +358,7 @@ def _place_validation(
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         kind = type(validation_data).__name__
-        raise InputError(
-            f"validation_data: expected (X, y) or (X, y, sample_weight); got {kind}"
-        )
+        raise InputError(f"validation_data: expected (X, y) or (X, y, sample_weight); got {kind}")
     X, y, *weights = validation_data
     X, targets, _ = check_problem(X, y, pair)
     X, targets, w = _present(X, targets, *(weights or [None]))

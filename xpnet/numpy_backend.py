@@ -1,0 +1,98 @@
+"""NumPy on the host, with threads that share a step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+
+from .arrays import on_host
+from .compiler import Compiler
+from .device import Backend
+from .errors import InputError
+from .team import Team
+
+__all__ = ["NumpyBackend"]
+
+_SHARE = 15_000_000  # flops of a step that are worth a thread of their own
+
+
+class NumpyBackend(Backend):
+    """NumPy on the host, on at most so many *threads*; by default as many as BLAS would take."""
+
+    name = "numpy"
+    xp = np
+    chunk = 2**16  # what fits the L2 cache
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = None if threads is None else _thread_count(threads)
+        self._team = Team()
+
+    def __reduce__(self) -> tuple[Callable[..., Backend], tuple[Any, ...]]:
+        return NumpyBackend, (self._threads,)
+
+    @property
+    def threads(self) -> int:
+        """The number of threads."""
+        return self._threads or _blas_threads()
+
+    @property
+    def device_name(self) -> str:
+        return f"NumPy {np.__version__} on the CPU"
+
+    def is_native(self, array: object) -> bool:
+        return isinstance(array, np.ndarray)
+
+    def asarray(self, array: Any, dtype: str | None = None, name: str = "array") -> np.ndarray:
+        with np.errstate(over="ignore"):  # what becomes infinite is found by who looks for it
+            return np.asarray(on_host(array, name), dtype, order="C")
+
+    def to_host(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def send(self, host: np.ndarray, out: np.ndarray) -> None:
+        out[...] = host
+
+    def gather(self, rows: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
+        rows.take(indices, axis=0, out=out, mode="clip")  # the default mode buffers out
+
+    def compiler(self) -> Callable[..., Callable[..., None]]:
+        return Compiler()
+
+    def memory(self) -> int | None:
+        try:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, OSError, ValueError):  # not every system tells
+            return None
+
+    def synchronize(self) -> None:
+        pass
+
+    def workers(self, flops: int) -> int:
+        return max(1, min(self.threads, flops // _SHARE)) if flops >= 2 * _SHARE else 1
+
+    def splitting(self, workers: int) -> AbstractContextManager[object]:
+        if workers == 1:
+            return nullcontext()
+        self._team.spread(workers)
+        one_each: AbstractContextManager[object] = threadpoolctl.threadpool_limits(1, "blas")
+        return one_each
+
+    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
+        self._team.run(tasks)
+
+
+def _blas_threads() -> int:
+    pools = [p["num_threads"] for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"]
+    return max(pools, default=1)
+
+
+def _thread_count(threads: Any) -> int:
+    most = 4 * (os.cpu_count() or 1)
+    if not isinstance(threads, int) or not 0 < threads <= most:
+        raise InputError(f"threads: expected an integer from 1 to {most}; got {threads!r}")
+    return threads
