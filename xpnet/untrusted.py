@@ -141,8 +141,8 @@ def ask(
         try:
             with child:
                 assert child.stdout is not None
-                return _receive(child.stdout, limits.memory)
-        except _Broken as broken:
+                return receive(child.stdout, limits.memory)
+        except Broken as broken:
             came = _ending(child.returncode, late.is_set(), limits) or str(broken)
             complaints.seek(0)
             last = complaints.read(2**16).decode(errors="replace").strip().rpartition("\n")[2]
@@ -161,7 +161,7 @@ def _stop(child: subprocess.Popen[bytes], late: threading.Event) -> None:
     child.kill()
 
 
-class _Broken(Exception):  # noqa: N818 - it never leaves this file
+class Broken(Exception):  # noqa: N818 - it never leaves this file
     """What the child sent is not an answer."""
 
 
@@ -191,31 +191,31 @@ def _ending(code: int, late: bool, limits: Limits) -> str:
 # --- the answer, as the parent takes it -----------------------------------------------------------
 
 
-def _receive(pipe: IO[bytes], max_bytes: int) -> Answer:
+def receive(pipe: IO[bytes], max_bytes: int) -> Answer:
     """Read one answer and nothing more; raise the error that it names, if it does."""
     magic, length = _HEAD.unpack(_exactly(pipe, _HEAD.size))
     if magic != _MAGIC or length > _MAX_HEADER:
-        raise _Broken("sent no proper answer")
+        raise Broken("sent no proper answer")
     try:
         header = json.loads(_exactly(pipe, length))
         kinds = [(str(name), _dtype(kind), _shape(sizes)) for name, kind, sizes in header["arrays"]]
         answer, error = header["answer"], header["error"]
     except (KeyError, RecursionError, TypeError, ValueError) as problem:
-        raise _Broken("sent no proper answer") from problem
+        raise Broken("sent no proper answer") from problem
     if error is not None:
         raise _error(error)
     if sum(math.prod(shape) * dtype.itemsize for _, dtype, shape in kinds) > max_bytes:
-        raise _Broken(f"sent more than {max_bytes:,} bytes")
+        raise Broken(f"sent more than {max_bytes:,} bytes")
     arrays = {name: _array(pipe, dtype, shape) for name, dtype, shape in kinds}
     if pipe.read(1):
-        raise _Broken("sent more than it announced")
+        raise Broken("sent more than it announced")
     return answer, arrays
 
 
 def _exactly(pipe: IO[bytes], length: int) -> bytes:
     content = pipe.read(length)
     if len(content) != length:
-        raise _Broken("sent half an answer")
+        raise Broken("sent half an answer")
     return content
 
 
@@ -234,7 +234,7 @@ def _shape(sizes: list[int]) -> tuple[int, ...]:
 def _array(pipe: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
     content = bytearray(math.prod(shape) * dtype.itemsize)
     if pipe.readinto(content) != len(content):  # type: ignore[attr-defined]
-        raise _Broken("sent half an answer")
+        raise Broken("sent half an answer")
     raw = np.frombuffer(content, np.uint8 if dtype.kind == "b" else dtype).reshape(shape)
     return np.not_equal(raw, 0) if dtype.kind == "b" else raw  # any byte may have come
 
@@ -242,11 +242,11 @@ def _array(pipe: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.
 def _error(error: Any) -> XpnetError:
     """Return the error of the kind and with the message that the child sent."""
     if not (isinstance(error, list) and len(error) == 2 and all(type(e) is str for e in error)):
-        raise _Broken("sent no proper answer")
+        raise Broken("sent no proper answer")
     name, message = map(_printable, error)
     if name not in ("DataError", "InputError", "ModelFileError"):
         out_of_memory = name == "MemoryError"
-        raise _Broken("ran out of memory" if out_of_memory else f"failed ({name}: {message})")
+        raise Broken("ran out of memory" if out_of_memory else f"failed ({name}: {message})")
     kind: type[XpnetError] = getattr(errors, name)
     return kind(message)
 

@@ -1,0 +1,38 @@
+"""The trials of ci/trials, in short."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TRIALS = Path(__file__).parents[1] / "ci" / "trials"
+SHORT = {
+    # the trial, its arguments, and the figure that it must show
+    "bad_files": ([], "53 of 53 bad files refused, path and rule named"),
+    "faults": ([], " faults left the old model or the new one"),
+    "kills": (["--count", "20"], "20 of 20 kills while saving left a whole model"),
+    "mutations": (
+        ["--count", "600"],
+        "600 mutated model files: 0 crashes, 0 hangs, 0 silent differences",
+    ),
+}
+
+
+def test_every_trial_is_run_here():
+    commands = {path.name for path in TRIALS.iterdir() if path.is_file() and not path.suffix}
+    assert commands == set(SHORT)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the trials need POSIX's signals and limits")
+@pytest.mark.parametrize("name", SHORT)
+def test_trial(name):
+    arguments, figure = SHORT[name]
+    command = [sys.executable, str(TRIALS / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    result = json.loads(done.stdout)
+    assert result["good"] is True
+    assert figure in result["figure"]
