@@ -469,7 +469,7 @@ WRONG = {
         ["one for each of the 2 hidden layers"],
     ),
     "unknown precision": (put("precision", value="object"), ["expected one of bfloat16"]),
-    "threshold": (put("threshold", value=[1]), ["threshold: expected a number .*; got .1.;"]),
+    "threshold": (put("threshold", value=[1]), ["threshold: expected a number .*; got .1.\\)"]),
     "huge threshold": (put("threshold", value=10**400), ["OverflowError"]),
     "one class": (
         put("classes", value={"kind": "i", "values": [0]}),

@@ -188,7 +188,7 @@ def test_layer_dims_must_be_sizes(sizes):
 
 def test_unknown_init_names_the_known():
     with pytest.raises(
-        InputError, match="init: expected one of glorot_normal, .* xavier; got 'glorot'"
+        InputError, match=r"init: expected one of glorot_normal, .* xavier; got 'glorot'"
     ):
         initialize_parameters_deep((2, 1), init="glorot")
 

@@ -16,7 +16,7 @@ __all__ = ["check_steady", "minimize"]
 
 
 def check_steady(net: Network, optimizer: LBFGS, options: dict[str, float]) -> None:
-    """Raise `InputError` for what L-BFGS cannot do: it needs one smooth function of θ, all along."""
+    """Raise `InputError` for what L-BFGS cannot do: it needs one smooth function of θ."""
     asked = {"dropout": max(net.dropout, default=0.0)} | options
     asked |= {name: getattr(optimizer, name) for name in ("l1", "weight_decay")}
     asked |= {name: getattr(optimizer, name) for name in ("clip_norm", "clip_value")}
