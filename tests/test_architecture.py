@@ -25,6 +25,7 @@ FLOORS = [  # each imports only from those above it
     "textbook",
     "settings",
     "schedules",
+    "rules",
     "optimizers",
     "state",
     "passes",
@@ -43,8 +44,8 @@ FLOORS = [  # each imports only from those above it
     "__main__",
 ]
 PURE = {
-    "formulas", "activations", "layout", "textbook", "settings", "schedules", "optimizers", "state",
-    "passes", "network",
+    "formulas", "activations", "layout", "textbook", "settings", "schedules", "rules", "optimizers",
+    "state", "passes", "network",
 }  # fmt: skip
 FILES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 

@@ -492,7 +492,7 @@ WRONG = {
     ),
     "unknown optimizer": (
         put("training", "optimizer", "name", value="lbfgs"),
-        ["optimizer: expected one of adam, sgd; got 'lbfgs'"],
+        ["optimizer: expected one of adagrad, .* sgd; got 'lbfgs'"],
     ),
     "another optimizer": (
         put("training", "optimizer", value={"name": "sgd", "learning_rate": 0.1}),

@@ -19,9 +19,7 @@ __all__ = [
     "Formula",
     "Xp",
     "accumulate",
-    "adam",
     "logistic",
-    "sgd",
     "sigmoid",
 ]
 
@@ -70,36 +68,3 @@ def _accumulate(xp: Xp, total: Array, part: Array) -> Array:
 
 #: ``total := total + part``
 accumulate = Formula(_accumulate, ("total",))
-
-
-# --- optimizer rules over the flat parameters θ and their gradient --------------------------------
-
-
-def _sgd(xp: Xp, theta: Array, grad: Array, rate: float) -> Array:
-    return theta - rate * grad
-
-
-#: ``θ := θ - α g``
-sgd = Formula(_sgd, ("theta",))
-
-
-def _adam(
-    xp: Xp,
-    theta: Array,
-    grad: Array,
-    m: Array,
-    v: Array,
-    rate: float,
-    gain_1: float,
-    gain_2: float,
-    root_correction: float,
-    epsilon: float,
-) -> tuple[Array, Array, Array]:
-    m = m + gain_1 * (grad - m)  # β₁ m + (1-β₁) g
-    v = v + gain_2 * (grad * grad - v)  # β₂ v + (1-β₂) g²
-    return theta - rate * m / (xp.sqrt(v) * root_correction + epsilon), m, v
-
-
-#: Kingma & Ba 2015, algorithm 1: ``m̂ = m/(1-β₁ᵗ)`` is in *rate* = α/(1-β₁ᵗ), ``√v̂ = √v/√(1-β₂ᵗ)``
-#: in *root_correction*; the gains are 1-β₁ and 1-β₂.
-adam = Formula(_adam, ("theta", "m", "v"))

@@ -330,10 +330,10 @@ def _state(net: Network, plan: TrainingState, *, warm_start: bool, watched: bool
     if not warm_start or old is None:
         plan.vectors = {name: net.backend.xp.zeros_like(net.theta) for name in optimizer.state}
         return plan
-    if type(old.optimizer) is not type(optimizer):
+    if (old.optimizer.name, old.optimizer.state) != (optimizer.name, optimizer.state):
         raise InputError(
-            f"warm_start: expected the optimizer of the last run, {old.optimizer.name}; "
-            f"got {optimizer.name}; its state does not fit"
+            f"warm_start: expected the optimizer of the last run, {old.optimizer.name} with state "
+            f"{old.optimizer.state}; got {optimizer.name} with {optimizer.state}"
         )
     if old.epoch and ("val_loss" in old.history) is not watched:
         raise InputError(
