@@ -31,6 +31,7 @@ FLOORS = [  # each imports only from those above it
     "textbook",
     "settings",
     "schedules",
+    "rules",
     "optimizers",
     "state",
     "passes",
@@ -57,7 +58,7 @@ FLOORS = [  # each imports only from those above it
 ]
 PURE = {
     "formulas", "activations", "losses", "normalization", "layout", "textbook", "settings",
-    "schedules", "optimizers", "state", "passes", "network",
+    "rules", "schedules", "optimizers", "state", "passes", "network",
 }  # fmt: skip
 FILES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 

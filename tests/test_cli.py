@@ -458,7 +458,7 @@ def test_only_a_perfect_score_is_a_hundred_percent():
         ("some.h5 --x a", "expected --x and --y together, for a file DATA; got --x a"),
         ("some.h5 --y b", "expected --x and --y together, for a file DATA; got --y b"),
         ("--x a --y b", "for a file DATA; got --x a, --y b without DATA"),
-        ("--optimizer newton", "'newton' is not one of 'sgd', 'adam'"),
+        ("--optimizer newton", "'newton' is not one of 'sgd', 'rmsprop'"),
         ("--init ones", "'ones' is not one of"),
         ("--schedule wild", "'wild' is not one of"),
         ("--precision half", "'half' is not one of 'float32', 'float64', 'tf32'"),

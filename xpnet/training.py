@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import is_on_host
 from .checks import check_problem, check_weights
-from .errors import InputError, positive, real
+from .errors import InputError, positive, real, unknown
 from .formulas import Array
 from .lbfgs import check_steady, minimize
 from .losses import LOSSES, Loss, get_loss
@@ -55,6 +55,7 @@ def train(
     input_noise: float = 0.0,
     average: float = 0.0,
     scaling: str | None = None,
+    rate_factors: Mapping[str, float] | None = None,
     classes: Sequence[Any] | None = None,
     shuffle: bool = True,
     seed: int = 0,
@@ -95,6 +96,9 @@ def train(
         moving average ``θ̄ := β θ̄ + (1-β) θ`` over the steps; 0 takes none.
     scaling : {None, "standard", "robust", "max_abs"}
         Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`.
+    rate_factors : mapping, optional
+        Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``, ``"b"``,
+        ``"gamma"``, ``"scale"``); 1 for what is not named.
     classes : pair of labels, optional
         The negative one first; by default the labels in sorted order.
     shuffle : bool
@@ -135,7 +139,7 @@ def train(
         check_steady(net, rule, {"input_noise": noise, "average": average})
         batch_size = None
     wanted = TrainingState(rule, _seed(seed), batch_size, {}, loss=loss.name)
-    calls = _callbacks(callback)
+    calls, factors = _callbacks(callback), _rate_factors(net, rate_factors or {})
     quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
     with net.backend.products(net.precision), quiet, _Settings(net, X, scaling, warm_start) as ok:
         ok.scale(weights)
@@ -147,7 +151,7 @@ def train(
         state = _state(net, wanted, warm_start=warm_start, watch=watch)
         ok.keep()
         net.training, net.classes_, net.temperature = state, pair, 1.0
-        run = Run(net, state, rows, Plan(loss, shuffle, noise, average))
+        run = Run(net, state, rows, Plan(loss, shuffle, noise, average, factors))
         with net.backend.splitting(len(run.workers)):
             _Loop(run, state.epoch + epochs, watch, early_stopping, limit, calls).go()
     return state.history
@@ -291,6 +295,14 @@ def _callbacks(callback: Callback | Iterable[Callback] | None) -> list[Callback]
     return calls
 
 
+def _rate_factors(net: Network, factors: Mapping[str, float]) -> dict[str, float]:
+    kinds = dict.fromkeys(name.rstrip("0123456789") for name in net.parameters)
+    for name in factors:
+        if name not in net.parameters and name not in kinds:
+            raise unknown("rate_factors", name, [*kinds, *net.parameters])
+    return {name: real(f"rate_factors[{name!r}]", f, least=0.0) for name, f in factors.items()}
+
+
 def _seed(seed: Any) -> int:
     try:
         if operator.index(seed) >= 0:
@@ -376,10 +388,10 @@ def _state(
     if not warm_start or old is None:
         wanted.vectors = {name: net.backend.xp.zeros_like(net.theta) for name in optimizer.state}
         return wanted
-    if type(old.optimizer) is not type(optimizer):
+    if (old.optimizer.name, old.optimizer.state) != (optimizer.name, optimizer.state):
         raise InputError(
-            f"warm_start: expected the optimizer of the last run, {old.optimizer.name}; "
-            f"got {optimizer.name}; its state does not fit"
+            f"warm_start: expected the optimizer of the last run, {old.optimizer.name} with state "
+            f"{old.optimizer.state}; got {optimizer.name} with {optimizer.state}"
         )
     watched = watch is not None
     if old.epoch and ("val_loss" in old.history) is not watched:
@@ -389,7 +401,4 @@ def _state(
         )
     wanted.history = History({name: list(values) for name, values in old.history.items()})
     wanted.vectors, wanted.step, wanted.epoch = old.vectors, old.step, old.epoch
-    for name in optimizer.state:  # momentum may have come since
-        if name not in wanted.vectors:
-            wanted.vectors[name] = net.backend.xp.zeros_like(net.theta)
     return wanted

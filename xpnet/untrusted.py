@@ -22,21 +22,30 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
-from . import errors
+from . import errors, inputs
 from .backend import Backend, get_backend
 from .checkpoint import build_network, read_model
 from .data import Dataset
-from .data import load_hdf5 as load_data
 from .errors import DataError, InputError, ModelFileError, XpnetError
+from .hdf5 import MAX_BYTES
 from .inspection import Facts
 from .inspection import inspect as inspect_here
 from .network import Network
 
-__all__ = ["JOBS", "Limits", "apply_limits", "ask", "inspect", "load_hdf5", "load_model"]
+__all__ = [
+    "JOBS",
+    "Limits",
+    "apply_limits",
+    "ask",
+    "inspect",
+    "load_model",
+    "load_rows",
+    "read_input",
+]
 
 Answer = tuple[Any, dict[str, np.ndarray]]  #: values that JSON has, and arrays by name
 
@@ -70,19 +79,42 @@ def load_model(
     return build_network(path, arrays, target)
 
 
-def load_hdf5(
-    path: str | os.PathLike[str], limits: Limits | None = None, **options: Any
+def load_rows(
+    path: str | None,
+    part: Literal["train", "test"],
+    names: tuple[str, str] | None = None,
+    max_bytes: int = MAX_BYTES,
+    limits: Limits | None = None,
 ) -> Dataset:
-    """Load a data set as `data.load_hdf5` does, with its *options*, but let a child read the file.
+    """Load rows and labels as `inputs.load_rows` does, but let a child read the file.
 
     Raises what that raises; a `DataError` also where the child failed.
     """
-    names, arrays = ask("data", path, limits, **options)
-    classes = names and tuple(map(str, names[:2]))
+    if path is None:
+        return inputs.load_rows(None, part)
+    classes, arrays = ask("rows", path, limits, part=part, names=names, max_bytes=max_bytes)
     X, y = (arrays.get(name, np.empty(0)) for name in ("X", "y"))
-    if y.dtype.kind == "S":
-        y = np.char.decode(y, "utf-8")
-    return Dataset(X, y, classes, Path(path).stem)
+    y = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
+    return Dataset(X, y, classes and tuple(map(str, classes[:2])), Path(path).stem)
+
+
+def read_input(
+    path: str | None,
+    x: str | None,
+    features: int,
+    picture_shape: tuple[int, ...] | None,
+    max_bytes: int = MAX_BYTES,
+    limits: Limits | None = None,
+) -> np.ndarray:
+    """Read rows or a picture as `inputs.read_input` does, but let a child read the file.
+
+    Raises what that raises; a `DataError` also where the child failed.
+    """
+    if path is None:
+        return inputs.load_rows(None, "test").X
+    options = {"x": x, "features": features, "picture_shape": picture_shape}
+    _, arrays = ask("input", path, limits, max_bytes=max_bytes, **options)
+    return arrays.get("X", np.empty(0))
 
 
 def inspect(
@@ -104,7 +136,7 @@ def ask(
 
     Parameters
     ----------
-    job : {"data", "inspect", "model"}
+    job : {"input", "inspect", "model", "rows"}
         A name in `JOBS`.
     path : path
     limits : Limits, optional
@@ -267,14 +299,23 @@ def _model(path: str) -> Answer:
     return None, read_model(path)
 
 
-def _data(path: str, **options: Any) -> Answer:
-    found = load_data(path, **options)
+def _rows(path: str, **options: Any) -> Answer:
+    found = inputs.load_rows(path, **options)
     y = np.char.encode(found.y, "utf-8") if found.y.dtype.kind == "U" else found.y
     return found.classes, {"X": found.X, "y": y}
 
 
+def _input(path: str, **options: Any) -> Answer:
+    return None, {"X": inputs.read_input(path, **options)}
+
+
 #: What a child can do: each takes a path and options, and returns values that JSON has, and arrays.
-JOBS: dict[str, Callable[..., Answer]] = {"data": _data, "inspect": _inspect, "model": _model}
+JOBS: dict[str, Callable[..., Answer]] = {
+    "input": _input,
+    "inspect": _inspect,
+    "model": _model,
+    "rows": _rows,
+}
 
 
 def apply_limits(limits: Limits) -> None:
