@@ -10,6 +10,7 @@ import xpnet
 PACKAGE = Path(xpnet.__file__).parent
 FLOORS = [  # each imports only from those above it
     "errors",
+    "files",
     "formulas",
     "activations",
     "layout",
@@ -30,6 +31,7 @@ FLOORS = [  # each imports only from those above it
     "state",
     "passes",
     "network",
+    "hdf5_rules",
     "hdf5",
     "data",
     "checkpoint",
@@ -39,7 +41,10 @@ FLOORS = [  # each imports only from those above it
     "compare",
     "plots",
     "console",
+    "inspection",
     "inputs",
+    "untrusted",
+    "options",
     "cli",
     "__main__",
 ]
