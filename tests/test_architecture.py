@@ -51,8 +51,9 @@ FLOORS = [  # each imports only from those above it
     "plots",
     "console",
     "inspection",
-    "untrusted",
     "inputs",
+    "untrusted",
+    "options",
     "cli",
     "__main__",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from xpnet import cli, console, data
+from xpnet import cli, console, data, inspection
 from xpnet.activations import ACTIVATIONS
 from xpnet.backend import NumpyBackend
 from xpnet.checkpoint import load_model, save_model
@@ -889,7 +889,7 @@ def test_info_tells_versions_backends_and_blas(monkeypatch):
 def test_info_tells_which_architecture_blas_chose(monkeypatch):
     pool = {"user_api": "blas", "internal_api": "openblas", "version": "0.3", "num_threads": 1}
     found = [pool | {"architecture": "Haswell"}, pool]
-    monkeypatch.setattr(cli, "threadpool_info", lambda: found)
+    monkeypatch.setattr(inspection, "threadpool_info", lambda: found)
     assert re.findall(r"^BLAS +(.*)$", xpnet("info"), re.M) == [
         "openblas · 0.3 · Haswell · 1 thread",
         "openblas · 0.3 · 1 thread",

@@ -272,6 +272,31 @@ def test_a_lying_child_is_not_believed(lie):
         untrusted.receive(io.BytesIO(lie), 2**21)
 
 
+@pytest.mark.parametrize(
+    ("answer", "arrays"),
+    [
+        (None, {}),
+        (None, {"X": X}),
+        (7, {"X": X, "y": Y}),
+        (["one"], {"X": X, "y": Y}),
+        (None, {"X": X, "y": Y[:3]}),
+        (None, {"X": np.array(1.0), "y": Y}),
+        (None, {"X": X, "y": np.array([b"\xff"] * 4)}),
+    ],
+)
+def test_answers_of_the_wrong_form_are_one_error(monkeypatch, answer, arrays):
+    monkeypatch.setattr(untrusted, "ask", lambda *_, **__: (answer, arrays))
+    with pytest.raises(DataError, match="the process that read it sent no proper answer"):
+        untrusted.load_rows("rows.h5", "train")
+
+
+@pytest.mark.parametrize("answer", [None, 7, [], [[["one"]], True], [[7], True]])
+def test_facts_of_the_wrong_form_are_one_error(monkeypatch, answer):
+    monkeypatch.setattr(untrusted, "ask", lambda *_, **__: (answer, {}))
+    with pytest.raises(DataError, match="the process that read it sent no proper answer"):
+        untrusted.inspect("rows.h5")
+
+
 def test_a_childs_answer_is_taken_by_its_bytes():
     _, arrays = untrusted.receive(io.BytesIO(GOOD), 2**21)
     assert arrays["X"].tolist() == [0.0]

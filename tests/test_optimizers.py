@@ -12,6 +12,7 @@ from xpnet import SGD, AdaGrad, Adam, AdamW, InputError, NAdam, RMSProp, get_bac
 from xpnet.optimizers import OPTIMIZERS, get_optimizer
 from xpnet.rules import clip_value, decay, penalise, scale_by
 
+FIRST_ORDER = sorted(set(OPTIMIZERS) - {"lbfgs"})  # L-BFGS is SciPy's
 N = 20
 CASES = [
     SGD(0.1),
@@ -132,7 +133,7 @@ def test_any_hyper_parameters_are_pytorchs(torch, data):
         np.testing.assert_allclose(mine, theirs.detach().numpy(), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", FIRST_ORDER)
 def test_defaults_are_pytorchs(torch, name):
     kinds = {kind.__name__.lower(): kind for kind in vars(torch.optim).values() if callable(kind)}
     given = {"lr": 0.01} if name == "sgd" else {}  # its default has changed over the years
@@ -181,7 +182,7 @@ def test_factors_scale_the_step_and_nothing_else(backend, optimizer):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", FIRST_ORDER)
 def test_tiny_and_large_gradients_stay_finite(backend, name, dtype):
     optimizer = get_optimizer(name, learning_rate=1e-3)
     gradients = np.array([[0.0, 1e-30, 1e-12, 1.0, 1e12, -1e12]] * 2000, dtype)
@@ -193,7 +194,7 @@ def test_tiny_and_large_gradients_stay_finite(backend, name, dtype):
         np.testing.assert_allclose(np.abs(last[3:]), 2.0, rtol=0.1)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", FIRST_ORDER)
 def test_only_sgd_keeps_nothing(name):
     state = OPTIMIZERS[name]().state
     assert state == {"sgd": (), "rmsprop": ("v",), "adagrad": ("v",)}.get(name, ("m", "v"))

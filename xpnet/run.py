@@ -238,7 +238,7 @@ class Run:
 
     def _factors(self) -> Array:
         """The factors on the learning rate, laid out like θ."""
-        flat = self.net.backend.xp.ones_like(self.net.theta)
+        flat = self.net.backend.xp.zeros_like(self.net.theta) + 1.0
         for name, view in self.net.layout.named(flat).items():
             kind = name.rstrip("0123456789")
             view[...] = self.plan.rate_factors.get(name, self.plan.rate_factors.get(kind, 1.0))

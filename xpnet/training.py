@@ -97,8 +97,8 @@ def train(
     scaling : {None, "standard", "robust", "max_abs"}
         Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`.
     rate_factors : mapping, optional
-        Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``, ``"b"``,
-        ``"gamma"``, ``"scale"``); 1 for what is not named.
+        Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``,
+        ``"b"``, ``"gamma"``, ``"scale"``); 1 for what is not named.
     classes : pair of labels, optional
         The negative one first; by default the labels in sorted order.
     shuffle : bool

@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -93,9 +94,11 @@ def load_rows(
     if path is None:
         return inputs.load_rows(None, part)
     classes, arrays = ask("rows", path, limits, part=part, names=names, max_bytes=max_bytes)
-    X, y = (arrays.get(name, np.empty(0)) for name in ("X", "y"))
-    y = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
-    return Dataset(X, y, classes and tuple(map(str, classes[:2])), Path(path).stem)
+    with _proper(path):
+        pair = None if classes is None else (str(classes[0]), str(classes[1]))
+        y = arrays["y"]
+        y = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
+        return Dataset(arrays["X"], y, pair, Path(path).stem)
 
 
 def read_input(
@@ -114,7 +117,8 @@ def read_input(
         return inputs.load_rows(None, "test").X
     options = {"x": x, "features": features, "picture_shape": picture_shape}
     _, arrays = ask("input", path, limits, max_bytes=max_bytes, **options)
-    return arrays.get("X", np.empty(0))
+    with _proper(path):
+        return arrays["X"]
 
 
 def inspect(
@@ -125,8 +129,10 @@ def inspect(
     Raises a `DataError` where the child failed.
     """
     answer, _ = ask("inspect", path, limits, **options)
-    facts, good = answer if isinstance(answer, list) and len(answer) == 2 else ([], False)
-    return [(_printable(str(name)), _printable(str(text))) for name, text in facts], good is True
+    with _proper(path):
+        facts, good = answer
+        pairs = [(_printable(str(name)), _printable(str(text))) for name, text in facts]
+        return pairs, good is True
 
 
 def ask(
@@ -179,10 +185,7 @@ def ask(
             complaints.seek(0)
             last = complaints.read(2**16).decode(errors="replace").strip().rpartition("\n")[2]
             kind = ModelFileError if job == "model" else DataError
-            raise kind(
-                f"{path}: the process that read it {came}{last and f': {_printable(last)}'}; the "
-                "file is damaged or means harm, or needs more than these limits"
-            ) from broken
+            raise kind(_blame(path, came, last)) from broken
         finally:
             timer.cancel()
             child.kill()
@@ -191,6 +194,24 @@ def ask(
 def _stop(child: subprocess.Popen[bytes], late: threading.Event) -> None:
     late.set()
     child.kill()
+
+
+def _blame(path: str, came: str, last: str) -> str:
+    """Return the message on a child that *came* to an end, and the *last* line it printed."""
+    said = f": {_printable(last)}" if last else ""
+    return (
+        f"{path}: the process that read it {came}{said}; the file is damaged or means harm, or "
+        "needs more than these limits"
+    )
+
+
+@contextmanager
+def _proper(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what an answer of the wrong form leads to into one error."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as problem:
+        raise DataError(_blame(os.fspath(path), "sent no proper answer", "")) from problem
 
 
 class Broken(Exception):  # noqa: N818 - it never leaves this file
