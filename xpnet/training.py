@@ -12,13 +12,13 @@ import numpy as np
 
 from .arrays import is_on_host
 from .checks import check_problem, check_weights
-from .errors import InputError, positive, real, unknown
+from .errors import InputError, known, positive, real, unknown
 from .formulas import Array
 from .lbfgs import check_steady, minimize
 from .losses import LOSSES, Loss, get_loss
 from .network import Network, is_uint8
 from .optimizers import LBFGS, Optimizer, get_optimizer
-from .preprocessing import SCALERS, fit_scaling
+from .preprocessing import SCALERS, Scaling, fit_scaling
 from .run import Plan, Rows, Run
 from .state import History, TrainingState
 from .watching import EarlyStopping, Watch, check_monitor, loss_and_accuracy, scores
@@ -54,9 +54,9 @@ def train(
     label_smoothing: float = 0.0,
     input_noise: float = 0.0,
     average: float = 0.0,
-    scaling: str | None = None,
+    scaling: str | Scaling | None = None,
     rate_factors: Mapping[str, float] | None = None,
-    classes: Sequence[Any] | None = None,
+    classes: Sequence[Any] | np.ndarray | None = None,
     shuffle: bool = True,
     seed: int = 0,
     warm_start: bool = False,
@@ -93,14 +93,17 @@ def train(
         The standard deviation of the noise on the rows of every step.
     average : float
         β in [0, 1): the network ends with, and is validated with, the parameters' exponential
-        moving average ``θ̄ := β θ̄ + (1-β) θ`` over the steps; 0 takes none.
-    scaling : {None, "standard", "robust", "max_abs"}
-        Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`.
+        moving average ``θ̄ := β_t θ̄ + (1-β_t) θ`` over the steps t, with ``β_t = min(β, t/(t+9))``
+        so that the start is soon forgotten; 0 takes none.
+    scaling : {None, "standard", "robust", "robust_std", "max_abs"} or Scaling
+        Fitted to the rows, or fitted before, and kept by the network: see
+        `preprocessing.fit_scaling`.
     rate_factors : mapping, optional
         Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``,
         ``"b"``, ``"gamma"``, ``"scale"``); 1 for what is not named.
     classes : pair of labels, optional
-        The negative one first; by default the labels in sorted order.
+        The negative one first, and *y* may hold one of them alone; by default the labels in sorted
+        order.
     shuffle : bool
         Whether batches are drawn in a new order every epoch, given by (*seed*, epoch).
     seed : int
@@ -130,8 +133,8 @@ def train(
     smoothing = real("label_smoothing", label_smoothing, least=0.0, below=1.0)
     noise = real("input_noise", input_noise, least=0.0)
     limit = None if max_seconds is None else real("max_seconds", max_seconds, above=0.0)
-    X, targets, pair = check_problem(X, y, classes, both=True)
-    X, targets, weights = _present(X, targets, sample_weight)
+    X, targets, pair = check_problem(X, y, classes)
+    X, targets, weights = _present(X, targets, sample_weight, both=classes is None)
     if batch_size is not None:
         batch_size = min(positive("batch_size", batch_size), len(targets))
     rule = get_optimizer(optimizer)
@@ -253,11 +256,11 @@ def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[f
 class _Settings:
     """What a network learns about its rows before training; taken back if that does not begin."""
 
-    def __init__(self, net: Network, X: Any, scaling: str | None, warm_start: bool) -> None:
-        if scaling is not None and scaling not in SCALERS:
-            raise InputError(
-                f"scaling: expected None or one of {', '.join(SCALERS)}; got {scaling!r}"
-            )
+    def __init__(
+        self, net: Network, X: Any, scaling: str | Scaling | None, warm_start: bool
+    ) -> None:
+        if not (scaling is None or isinstance(scaling, Scaling)):
+            known("scaling", scaling, SCALERS)
         self.net, self.X, self.scaling, self.warm_start = net, X, scaling, warm_start
         self.before, self.kept = (net.scaling, net.picture_shape), False
 
@@ -273,8 +276,8 @@ class _Settings:
             net.picture_shape = None
         if self.warm_start and net.training is not None:
             return
-        net.scaling = None
-        if self.scaling is not None and net.picture_shape is None:
+        net.scaling = self.scaling if isinstance(self.scaling, Scaling) else None
+        if isinstance(self.scaling, str) and net.picture_shape is None:
             host = X if is_on_host(X) else net.backend.to_host(net.backend.asarray(X))
             net.scaling = fit_scaling(self.scaling, host, weights)
 
@@ -313,7 +316,7 @@ def _seed(seed: Any) -> int:
 
 
 def _present(
-    X: Any, targets: np.ndarray, sample_weight: Any
+    X: Any, targets: np.ndarray, sample_weight: Any, *, both: bool = False
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """Leave out the rows of weight 0: to be absent is just that."""
     if sample_weight is None:
@@ -322,7 +325,7 @@ def _present(
     present = weights > 0.0
     if not present.all():
         X, targets, weights = X[np.flatnonzero(present)], targets[present], weights[present]
-        if len(np.unique(targets)) < 2:
+        if both and len(np.unique(targets)) < 2:
             raise InputError(
                 "sample_weight: expected weights above 0 in both classes; got them in one only"
             )
