@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from .arrays import is_sparse
 from .dropout import Noise, Places, draw_keys
 from .errors import TrainingDiverged
 from .formulas import Array, Formula, Xp, accumulate
@@ -38,7 +39,7 @@ class Rows:
     @property
     def sparse(self) -> bool:
         """Whether X is sparse, so that batches are made dense one by one."""
-        return hasattr(self.X, "tocsr")
+        return is_sparse(self.X)
 
 
 @dataclass(frozen=True)

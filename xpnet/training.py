@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from .arrays import is_on_host
+from .arrays import is_on_host, is_sparse
 from .checks import check_problem, check_weights
 from .errors import InputError, positive, real, unknown
 from .formulas import Array
@@ -21,7 +21,7 @@ from .optimizers import LBFGS, Optimizer, get_optimizer
 from .preprocessing import SCALERS, fit_scaling
 from .run import Plan, Rows, Run
 from .state import History, TrainingState
-from .watching import EarlyStopping, Watch, check_monitor, loss_and_accuracy, scores
+from .watching import EarlyStopping, Watch, check_monitor, loss_and_accuracy
 
 __all__ = ["EarlyStopping", "Epoch", "History", "evaluate", "train"]
 
@@ -245,7 +245,7 @@ def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[f
     X, targets, weights = _present(X, targets, sample_weight)
     with net.backend.products(net.precision):
         rows = _place(net, X, targets, weights)
-        found = loss_and_accuracy(net, scores(net, rows), rows, LOSSES["logistic"])
+        found = loss_and_accuracy(net, net.scores(rows.X), rows, LOSSES["logistic"])
         loss, accuracy = net.backend.to_host(found).tolist()
         return loss, accuracy
 
@@ -333,7 +333,7 @@ def check_memory(net: Network, X: Any, batch_size: int | None) -> None:
     """Raise `InputError` unless rows *X* and what training them takes fit the device's memory."""
     m, itemsize = X.shape[0], np.dtype(net.dtype).itemsize
     moves = not net.backend.is_native(X) or str(X.dtype) != net.dtype or net.scaling is not None
-    rows = 0 if hasattr(X, "tocsr") or not moves else m * net.layer_sizes[0]
+    rows = 0 if is_sparse(X) or not moves else m * net.layer_sizes[0]
     widest = 3 * sum(net.layer_sizes) * min(batch_size or m, m)
     needed, there = itemsize * (rows + widest + 6 * net.layout.n_flat), net.backend.memory()
     if there is not None and needed > there:
@@ -350,7 +350,7 @@ def _gigabytes(n: float) -> str:
 
 def _place(net: Network, X: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
     """Move checked data to the device once."""
-    rows = net.columns(X, finite=True).T
+    rows = net.rows(X, finite=True)
     Y = net.targets(targets, rows.shape[0]).T
     w = None if weights is None else net.backend.asarray(weights, net.dtype).reshape(-1, 1)
     return Rows(rows, Y, w, weights)
