@@ -55,7 +55,7 @@ def is_sparse(array: object) -> bool:
 def is_on_host(array: object) -> bool:
     """Tell whether *array*, if it is one at all, lies where NumPy can read it."""
     if is_sparse(array):
-        return isinstance(array.data, np.ndarray)  # type: ignore[attr-defined]
+        return not type(array).__module__.startswith("cupyx")
     device = dlpack_device(array)
     return device is None or device[0] == HOST
 
