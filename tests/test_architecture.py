@@ -35,6 +35,7 @@ FLOORS = [  # each imports only from those above it
     "state",
     "passes",
     "network",
+    "rows",
     "run",
     "watching",
     "lbfgs",
