@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import itertools
-<<<<<<< HEAD
-from collections.abc import Iterator, Mapping
-=======
 import math
-from collections.abc import Iterator
->>>>>>> w-tests
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from .arrays import is_sparse
 from .dropout import Noise, Places, draw_keys
 from .errors import TrainingDiverged
 from .formulas import Array, Formula, Xp, accumulate
@@ -23,35 +18,11 @@ from .layout import ALIGNMENT
 from .losses import LOSSES, Loss
 from .network import Network
 from .passes import Pass
-<<<<<<< HEAD
+from .rows import Rows
 from .rules import clip_value, decay, penalise, scale_by
 from .state import TrainingState
 
-__all__ = ["Plan", "Rows", "Run"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows on the device: ``(m, n_0)``, dense or CSR; targets ``(m, 1)``; weights on both sides."""
-
-    X: Array
-    Y: Array
-    w: Array | None = None
-    weights: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return int(self.X.shape[0])
-
-    @property
-    def sparse(self) -> bool:
-        """Whether X is sparse, so that batches are made dense one by one."""
-        return is_sparse(self.X)
-=======
-from .rows import Rows
-from .state import TrainingState
-
 __all__ = ["Plan", "Run"]
->>>>>>> w-tests
 
 
 @dataclass(frozen=True)
@@ -226,13 +197,8 @@ class Run:
         self.order = xp.arange(m, dtype="int64") if gathered else None
         self.key = xp.zeros((net.depth, 1, 1), dtype="uint32")
         self.keys = xp.zeros((len(starts), net.depth, 1, 1), dtype="uint32")
-<<<<<<< HEAD
         self.factors = self._factors() if plan.rate_factors else None
-        if plan.average > 0.0:
-            self._start_average()
-=======
         self._start_average()
->>>>>>> w-tests
         n = net.backend.workers(net.layout.flops(width))
         gradients = [net.gradient, *(xp.zeros_like(net.gradient) for _ in range(n - 1))]
         self.workers = []

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import operator
 import time
-<<<<<<< HEAD
-from collections.abc import Callable, Iterable, Mapping, Sequence
-=======
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
->>>>>>> w-tests
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from .arrays import is_on_host, is_sparse
-from .checks import check_problem, check_weights
-from .errors import InputError, positive, real, unknown
-=======
 from .arrays import is_on_host
 from .checks import check_problem
-from .errors import InputError, known, positive, real
->>>>>>> w-tests
+from .errors import InputError, known, positive, real, unknown
 from .formulas import Array
 from .lbfgs import check_steady, minimize
 from .losses import LOSSES, Loss, get_loss
@@ -33,11 +23,7 @@ from .preprocessing import SCALERS, fit_scaling
 from .rows import check_memory, place, present
 from .run import Plan, Run
 from .state import History, TrainingState
-<<<<<<< HEAD
-from .watching import EarlyStopping, Watch, check_monitor, loss_and_accuracy
-=======
-from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy, scores
->>>>>>> w-tests
+from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy
 
 __all__ = ["EarlyStopping", "Epoch", "History", "evaluate", "train"]
 
@@ -112,15 +98,11 @@ def train(
         β in [0, 1): the network ends with, and is validated with, the parameters' exponential
         moving average ``θ̄ := β θ̄ + (1-β) θ`` over the steps; 0 takes none.
     scaling : {None, "standard", "robust", "max_abs"}
-<<<<<<< HEAD
-        Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`.
+        Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`. Pictures are
+        not scaled; a run that goes on keeps the scaling that there is.
     rate_factors : mapping, optional
         Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``,
         ``"b"``, ``"gamma"``, ``"scale"``); 1 for what is not named.
-=======
-        Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`. Pictures are
-        not scaled; a run that goes on keeps the scaling that there is.
->>>>>>> w-tests
     classes : pair of labels, optional
         The negative one first; by default the labels in sorted order.
     shuffle : bool
@@ -161,10 +143,7 @@ def train(
     if isinstance(rule, LBFGS):
         check_steady(net, rule, {"input_noise": noise, "average": average})
         batch_size = None
-<<<<<<< HEAD
-    wanted = TrainingState(rule, _seed(seed), batch_size, {}, loss=loss.name)
-    calls, factors = _callbacks(callback), _rate_factors(net, rate_factors or {})
-=======
+    factors = _rate_factors(net, rate_factors or {})
     going_on = warm_start and net.training is not None
     if going_on and classes is None:
         classes = net.classes_
@@ -174,7 +153,6 @@ def train(
         raise InputError("sample_weight: expected some above 0 in both classes; got one class only")
     if batch_size is not None:
         batch_size = min(batch_size, len(targets))
->>>>>>> w-tests
     quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
     with net.backend.products(net.precision), quiet:
         with _taken_back(net):
@@ -185,12 +163,8 @@ def train(
             check_stopping(early_stopping, watch)
             wanted = TrainingState(rule, seed, batch_size, {}, loss=loss.name)
             state = _state(net, wanted, going_on=going_on, watch=watch)
-            run = Run(net, state, rows, Plan(loss, shuffle, noise, average))
+            run = Run(net, state, rows, Plan(loss, shuffle, noise, average, factors))
         net.training, net.classes_, net.temperature = state, pair, 1.0
-<<<<<<< HEAD
-        run = Run(net, state, rows, Plan(loss, shuffle, noise, average, factors))
-=======
->>>>>>> w-tests
         with net.backend.splitting(len(run.workers)):
             _Loop(run, state.epoch + epochs, watch, early_stopping, limit, calls).go()
     return state.history
@@ -287,13 +261,8 @@ def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[f
     X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
     X, targets, weights = present(net, X, targets, sample_weight)
     with net.backend.products(net.precision):
-<<<<<<< HEAD
-        rows = _place(net, X, targets, weights)
-        found = loss_and_accuracy(net, net.scores(rows.X), rows, LOSSES["logistic"])
-=======
         rows = place(net, X, targets, weights)
-        found = loss_and_accuracy(net, scores(net, rows), rows, LOSSES["logistic"])
->>>>>>> w-tests
+        found = loss_and_accuracy(net, net.scores(rows.X), rows, LOSSES["logistic"])
         loss, accuracy = net.backend.to_host(found).tolist()
         return loss, accuracy
 
@@ -352,53 +321,6 @@ def _seed(seed: Any) -> int:
     raise InputError(f"seed: expected an integer of at least 0; got {seed!r}")
 
 
-<<<<<<< HEAD
-def _present(
-    X: Any, targets: np.ndarray, sample_weight: Any
-) -> tuple[Any, np.ndarray, np.ndarray | None]:
-    """Leave out the rows of weight 0: to be absent is just that."""
-    if sample_weight is None:
-        return X, targets, None
-    weights = check_weights(sample_weight, len(targets))
-    present = weights > 0.0
-    if not present.all():
-        X, targets, weights = X[np.flatnonzero(present)], targets[present], weights[present]
-        if len(np.unique(targets)) < 2:
-            raise InputError(
-                "sample_weight: expected weights above 0 in both classes; got them in one only"
-            )
-    return X, targets, None if np.all(weights == weights[0]) else weights
-
-
-def check_memory(net: Network, X: Any, batch_size: int | None) -> None:
-    """Raise `InputError` unless rows *X* and what training them takes fit the device's memory."""
-    m, itemsize = X.shape[0], np.dtype(net.dtype).itemsize
-    moves = not net.backend.is_native(X) or str(X.dtype) != net.dtype or net.scaling is not None
-    rows = 0 if is_sparse(X) or not moves else m * net.layer_sizes[0]
-    widest = 3 * sum(net.layer_sizes) * min(batch_size or m, m)
-    needed, there = itemsize * (rows + widest + 6 * net.layout.n_flat), net.backend.memory()
-    if there is not None and needed > there:
-        raise InputError(
-            f"X: expected rows that fit {net.backend.name}'s memory; training on them takes about "
-            f"{_gigabytes(needed)}, and {_gigabytes(there)} are there; give fewer rows, a smaller "
-            "batch_size, or precision='float32'"
-        )
-
-
-def _gigabytes(n: float) -> str:
-    return f"{n / 2**30:,.1f} GiB"
-
-
-def _place(net: Network, X: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
-    """Move checked data to the device once."""
-    rows = net.rows(X, finite=True)
-    Y = net.targets(targets, rows.shape[0]).T
-    w = None if weights is None else net.backend.asarray(weights, net.dtype).reshape(-1, 1)
-    return Rows(rows, Y, w, weights)
-
-
-=======
->>>>>>> w-tests
 def _place_validation(
     net: Network,
     validation_data: tuple[Any, ...] | None,
@@ -451,12 +373,5 @@ def _state(
             f"history stays whole: {', '.join(old.history)}; got {', '.join(measured)}"
         )
     wanted.history = History({name: list(values) for name, values in old.history.items()})
-<<<<<<< HEAD
-    wanted.vectors, wanted.step, wanted.epoch = old.vectors, old.step, old.epoch
-=======
     wanted.vectors, wanted.step, wanted.epoch = dict(old.vectors), old.step, old.epoch
-    for name in optimizer.state:  # momentum may have come since
-        if name not in wanted.vectors:
-            wanted.vectors[name] = net.backend.xp.zeros_like(net.theta)
->>>>>>> w-tests
     return wanted

@@ -16,11 +16,7 @@ from .network import Network
 from .rows import Rows
 from .settings import AT_LEAST_0, Range, Settings
 
-<<<<<<< HEAD
-__all__ = ["EarlyStopping", "Watch", "check_monitor", "loss_and_accuracy"]
-=======
-__all__ = ["EarlyStopping", "Watch", "check_stopping", "loss_and_accuracy", "scores"]
->>>>>>> w-tests
+__all__ = ["EarlyStopping", "Watch", "check_stopping", "loss_and_accuracy"]
 
 
 @dataclass(frozen=True)
