@@ -149,7 +149,7 @@ def train(
         classes = net.classes_
     X, targets, pair = check_problem(X, y, classes, both=not going_on)
     X, targets, weights = present(net, X, targets, sample_weight)
-    if weights is not None and not going_on and len(np.unique(targets)) < 2:
+    if not going_on and targets.min() == targets.max():
         raise InputError("sample_weight: expected some above 0 in both classes; got one class only")
     if batch_size is not None:
         batch_size = min(batch_size, len(targets))
