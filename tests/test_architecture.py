@@ -37,6 +37,7 @@ FLOORS = [  # each imports only from those above it
     "state",
     "passes",
     "network",
+    "rows",
     "run",
     "watching",
     "lbfgs",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -64,14 +63,6 @@ class Tasks:
             self.context.call_on_fit_task_end(
                 estimator=self.estimator, reconstruction_attributes=fitted, **self.data
             )
-
-
-def as_trained(net: Any) -> Any:
-    """Return a copy of *net* as it would be left if training ended now."""
-    other = copy.deepcopy(net)
-    if net.training is not None and "average" in net.training.vectors:
-        other.theta[...] = net.training.vectors["average"]
-    return other
 
 
 def print_epoch(epoch: Epoch) -> None:

@@ -317,7 +317,7 @@ def _network(arrays: dict[str, np.ndarray], meta: dict[str, Any], backend: Backe
         name, hyper_parameters = run["optimizer"].pop("name"), run["optimizer"]
         optimizer = get_optimizer(name, **hyper_parameters)
         names = set(run["vectors"])
-        if not set(optimizer.state) <= names <= {*optimizer.state, "average", "raw"}:
+        if not set(optimizer.state) <= names <= {*optimizer.state, "raw"}:
             raise DataError(f"vectors: expected those of {optimizer.name}; got {sorted(names)}")
         for name in run["vectors"]:
             vectors[name] = _flat(net, _take_vector(arrays, f"vectors/{name}", layout, dtype))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .activations import ACTIVATIONS
+from .arrays import is_sparse
 from .initializers import RandomSource, check_random_state
 from .network import Network
 from .normalization import normalize
@@ -49,7 +50,8 @@ def initialize_from_rows(
     rng, every = check_random_state(random_state), -(-len(y01) // _ROWS)
     w = np.ones(len(y01)) if weights is None else weights
     with net.backend as backend:
-        A = backend.to_host(net.columns(X[::every])).astype(float)
+        rows = net.rows(X[::every])
+        A = backend.to_host(rows.toarray() if is_sparse(rows) else rows).astype(float).T
         host = {name: backend.to_host(view) for name, view in net.parameters.items()}
     found: dict[str, Any] = {}
     if net.layout.scaled:

@@ -94,7 +94,7 @@ class Dropout:
     def __init__(self, places: Places, stream: int, rate: float, A: Array, dA: Array) -> None:
         xp, n = places.xp, A.shape[0]
         kept = xp.empty(A.shape, dtype="bool")
-        limit = xp.full((1, 1), round(rate * 2**32), dtype="uint32")
+        limit = xp.full((1, 1), min(round(rate * 2**32), 2**32 - 1), dtype="uint32")
         self.share, self.gain = 1.0 - rate, 1.0 / (1.0 - rate)
         self.keep = places.compiler(
             _keep_formula, places.units(n), places.columns, places.keys[stream], limit, kept

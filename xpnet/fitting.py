@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
-from .arrays import CUDA, dlpack_device, from_dlpack_on_host, is_on_host
+from .arrays import CUDA, dlpack_device, from_dlpack_on_host, is_on_host, is_sparse
 from .backend import Backend, get_backend
-from .callbacks import Tasks, as_trained, print_epoch
+from .callbacks import Tasks, print_epoch
 from .checks import check_labels, check_lengths, check_weights, check_X, weigh_classes
 from .data_init import initialize_from_rows
 from .errors import InputError
@@ -42,11 +42,8 @@ class Examples(NamedTuple):
     def take(self, indices: np.ndarray, backend: Backend) -> Examples:
         """Return those of these *indices*."""
         X = self.X
-        if backend.is_native(X):
-            with backend:
-                X = backend.xp.take(X, backend.asarray(indices), axis=0)
-        else:
-            X = X[indices]
+        with backend:
+            X = X[indices if is_on_host(X) else backend.asarray(indices)]
         weights = None if self.weights is None else self.weights[indices]
         return Examples(X, self.y[indices], self.y01[indices], weights)
 
@@ -61,9 +58,9 @@ def read_rows(estimator: Any, X: Any, backend: Backend, *, reset: bool = False) 
         that is not the backend's.
     """
     if is_on_host(X):
-        return validate_data(estimator, from_dlpack_on_host(X), reset=reset)
+        return validate_data(estimator, from_dlpack_on_host(X), accept_sparse="csr", reset=reset)
     X = check_X(X)
-    if not backend.is_native(X):
+    if not backend.is_native(X) and not is_sparse(X):
         device = dlpack_device(X)
         if not backend.name.startswith("cupy") or device is None or device[0] != CUDA:
             raise InputError(
@@ -94,7 +91,7 @@ def read(
     """
     y = from_dlpack_on_host(y)
     if is_on_host(X):
-        X, y = validate_data(estimator, from_dlpack_on_host(X), y, reset=reset)
+        X, y = validate_data(estimator, from_dlpack_on_host(X), y, accept_sparse="csr", reset=reset)
     else:
         X = read_rows(estimator, X, backend, reset=reset)
     check_classification_targets(y)
@@ -162,7 +159,9 @@ class _Job:
         n = count_rows(examples.weights, len(examples.y01))
         given = estimator.get_params(deep=False)
         self.pair = pair
-        self.chosen = chosen = choose(given, n, examples.X.shape[1], partial=self.partial)
+        self.chosen = chosen = choose(
+            given, n, examples.X.shape[1], sparse=is_sparse(examples.X), partial=self.partial
+        )
         self.metrics, monitor, self.score = _watched(chosen["monitor"])
         examples = self._weighed(examples)
         rng = check_random_state(estimator.random_state)
@@ -245,18 +244,20 @@ class _Job:
         return (held.X, held.y, held.weights), examples
 
     def _split(self, y01: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        fraction = self.chosen["validation_fraction"]
-        held_out = np.bincount(y01, minlength=2) * fraction
-        if held_out.min() < 0.5 or len(y01) * (1.0 - fraction) < 2:
-            raise InputError(
-                f"validation_fraction: expected one that holds out some of both classes; "
-                f"{fraction:g} of {np.bincount(y01, minlength=2).tolist()} rows does not; give "
-                "X_val and y_val, or set early_stopping=False"
-            )
-        first, second = train_test_split(
-            np.arange(len(y01)), test_size=fraction, stratify=y01, random_state=self.seed % 2**32
-        )
-        return np.sort(first), np.sort(second)
+        """Return the indices that are trained on, and those of each class that are held out."""
+        fraction, rng = self.chosen["validation_fraction"], np.random.default_rng([self.seed, 2])
+        held = np.zeros(len(y01), dtype=bool)
+        for label in (0, 1):
+            rows = rng.permutation(np.flatnonzero(y01 == label))
+            n = max(1, round(fraction * len(rows)))
+            if n >= len(rows):
+                raise InputError(
+                    f"validation_fraction: expected one that leaves rows of class "
+                    f"{self.pair[label]!r} to train on; got {fraction:g} of {len(rows)}; set "
+                    "early_stopping=False, or give X_val and y_val"
+                )
+            held[rows[:n]] = True
+        return np.flatnonzero(~held), np.flatnonzero(held)
 
     def _stopping(self, monitor: str) -> EarlyStopping | None:
         chosen = self.chosen
@@ -339,7 +340,7 @@ class _Job:
             setattr(self.estimator, name, value)
 
     def _as_fitted(self) -> dict[str, Any]:
-        return self._attributes(self.net) | {"network_": as_trained(self.net)}
+        return self._attributes(self.net) | {"network_": copy.deepcopy(self.net)}
 
     def _attributes(self, net: Network) -> dict[str, Any]:
         assert net.training is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,10 +34,11 @@ def minimize(run: Run, optimizer: LBFGS, epochs: int, end_epoch: Callable[[], bo
     """Minimise the mean loss of all rows, and its penalty, by at most so many iterations.
 
     *end_epoch* is called after each, at its parameters; where it returns True, that was the last.
+    It is called once even where the start is a minimum already.
     """
     from scipy import optimize
 
-    net, backend = run.net, run.net.backend
+    net, backend, before = run.net, run.net.backend, run.state.epoch
     weights = slice(0, net.layout.n_weights)
     run.draw()  # nothing random, but the weight of all rows
     total = run.totals[0]
@@ -51,19 +54,32 @@ def minimize(run: Run, optimizer: LBFGS, epochs: int, end_epoch: Callable[[], bo
         return loss + penalty, gradient
 
     def after(theta: np.ndarray) -> None:
+        if not np.array_equal(backend.to_host(net.theta), theta.astype(net.dtype)):
+            loss_and_gradient(theta)  # the line search looked elsewhere last
         run.start[...] = net.theta
         run.state.step += 1
-        loss_and_gradient(theta)
         if end_epoch():
             raise StopIteration
 
     options: dict[str, Any] = {
         "maxiter": epochs,
+        "maxfun": math.inf,
         "maxcor": optimizer.memory,
         "gtol": optimizer.tolerance,
         "ftol": 0.0,
     }
     start = backend.to_host(net.theta).astype(float)
-    optimize.minimize(
-        loss_and_gradient, start, jac=True, method="L-BFGS-B", callback=after, options=options
-    )
+    try:
+        with suppress(StopIteration):
+            optimize.minimize(
+                loss_and_gradient,
+                start,
+                jac=True,
+                method="L-BFGS-B",
+                callback=after,
+                options=options,
+            )
+            if run.state.epoch == before:
+                after(start)
+    finally:
+        net.theta[...] = run.good  # and not where the line search was

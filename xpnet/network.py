@@ -14,13 +14,14 @@ from types import MappingProxyType
 from typing import Any
 
 from .activations import ACTIVATIONS
-from .arrays import is_on_host
+from .arrays import is_on_host, is_sparse
 from .backend import Backend, dtype_of, get_backend
 from .checks import check_finite
 from .errors import InputError, known, real, unknown
 from .formulas import Array, sigmoid
 from .initializers import RandomSource, initialize
 from .layout import Layout
+from .losses import Loss, get_loss
 from .normalization import normalize
 from .passes import Pass
 from .preprocessing import Scaling
@@ -204,6 +205,22 @@ class Network:
             check_finite(backend.to_host(A), name)
         return (A if scaling is None else self._scaled(A, scaling)).T
 
+    def rows(self, X: Any, name: str = "X", *, finite: bool = False) -> Any:
+        """Return `columns` transposed, rows ``(m, n_0)`` on the device; sparse ones stay sparse."""
+        if not is_sparse(X):
+            return self.columns(X, name, finite=finite).T
+        if X.ndim != 2 or X.shape[1] != self.layer_sizes[0] or X.shape[0] == 0:
+            raise InputError(
+                f"{name}: expected rows of {self.layer_sizes[0]} features; got shape {X.shape}"
+            )
+        rows = self.backend.sparse(X, self.dtype)
+        if finite and not self.backend.seems_finite(rows.data):
+            check_finite(self.backend.to_host(rows.data), f"{name}.data")
+        if self.scaling is not None:  # it centres nothing: `fit_scaling` sees to that
+            scale = self.backend.asarray(self.scaling.scale, self.dtype)
+            rows.data *= scale[rows.indices]
+        return rows
+
     def _scaled(self, rows: Array, scaling: Scaling) -> Array:
         """Return scaled *rows* in the network's dtype, computed in their own, some at a time."""
         backend, out = self.backend, self.backend.xp.empty(rows.shape, dtype=self.dtype)
@@ -256,7 +273,19 @@ class Network:
 
     def _scores(self, X: Any) -> Array:
         # To look closely at rows that are not on the host would stop the device.
-        return self.logits(self.columns(X, finite=is_on_host(X)))
+        return self.scores(self.rows(X, finite=is_on_host(X)))
+
+    def scores(self, rows: Any) -> Array:
+        """Return `logits` of what `rows` returned; sparse rows are made dense some at a time."""
+        if not is_sparse(rows):
+            return self.logits(rows.T)
+        xp, m = self.backend.xp, rows.shape[0]
+        Z = xp.empty((1, m), dtype=self.dtype)
+        step = max(1, self.backend.chunk // max(self.layer_sizes))
+        for start in range(0, m, step):
+            part = slice(start, start + step)
+            Z[:, part] = self.logits(rows[part].toarray().T)
+        return Z
 
     def forward(self, X: Any) -> Array:
         """Return ``A_L = σ(Z_L)`` of rows *X*, shape ``(m, 1)``: P(second class)."""
@@ -278,16 +307,20 @@ class Network:
         return second.astype(int) if self.classes_ is None else self.classes_[second.astype(int)]
 
     def _as_came(self, result: Array, X: Any) -> Array:
-        return result if self.backend.is_native(X) else self.backend.to_host(result)
+        return self.backend.to_host(result) if is_on_host(X) else result
 
-    def loss_and_gradients(self, X: Any, y: Any) -> tuple[float, dict[str, Array]]:
-        """Return the mean logistic loss of rows *X* and its gradients ``dW1, db1, …, dWL, dbL``.
+    def loss_and_gradients(
+        self, X: Any, y: Any, loss: str | Loss = "logistic"
+    ) -> tuple[float, dict[str, Array]]:
+        """Return the mean *loss* of rows *X* and its gradients ``dW1, db1, …, dWL, dbL``.
 
         Parameters
         ----------
         X : array of shape (m, n_0)
         y : array of shape (m,)
             0 and 1.
+        loss : Loss or str
+            One of `losses.LOSSES`, or one of your own.
 
         Returns
         -------
@@ -295,16 +328,16 @@ class Network:
         gradients : dict of device arrays
             Views of `gradient`, shaped like the parameters; the next call overwrites them.
         """
-        backend = self.backend
+        backend, loss = self.backend, get_loss(loss)
         with backend.products(self.precision):
             A = self.columns(X)
             m, sums = A.shape[1], backend.xp.empty((2, 1), dtype=self.dtype)
-            step = Pass(self, m)
+            step = Pass(self, m, loss=loss)
             step.Y[...] = self.targets(y, m)
             step.loss_and_gradients(A, 1.0 / m, sums)
-            loss = float(backend.to_host(sums)[1, 0]) / m
+            mean = float(backend.to_host(sums)[1, 0]) / m
             views = self.layout.named(self.gradient)
-            return loss, {f"d{name}": view for name, view in views.items()}
+            return mean, {f"d{name}": view for name, view in views.items()}
 
     def targets(self, y: Any, m: int) -> Array:
         """Return 0/1 targets *y* as ``Y`` of shape ``(1, m)`` on the device."""

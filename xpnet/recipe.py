@@ -50,14 +50,14 @@ def count_rows(weights: np.ndarray | None, m: int) -> int:
     return int(max(m, min(np.sum(weights), 2.0**53)))
 
 
-def _architecture(n: int) -> Choices:
+def _architecture(n: int, sparse: bool) -> Choices:
     return {
         "hidden_layer_sizes": (128, 128) if n < LARGE else (64, 64),
         "activation": "gelu",
         "init": "data",  # weights of variance 1/n_in, biases within the data, log-odds at the end
         "dropout": 0.0 if n <= ONE_BATCH or n >= LARGE else 0.1,
         "input_scale": True,
-        "scaling": "robust_std",
+        "scaling": "max_abs" if sparse else "robust_std",
         # In float64 rounding depends too little on the order of rows to be seen.
         "precision": "float64" if n < HELD_OUT else "float32",
         "early_stopping": n >= HELD_OUT,
@@ -107,7 +107,14 @@ def _as_named(solver: str | Optimizer, n: int) -> Choices:
     }
 
 
-def choose(given: Mapping[str, Any], n: int, n_features: int, *, partial: bool = False) -> Choices:
+def choose(
+    given: Mapping[str, Any],
+    n: int,
+    n_features: int,
+    *,
+    sparse: bool = False,
+    partial: bool = False,
+) -> Choices:
     """Return the parameters *given* to the classifier, checked, with a value for every "auto".
 
     ``"optimizer"`` is there too, the `Optimizer` that they describe.
@@ -119,6 +126,8 @@ def choose(given: Mapping[str, Any], n: int, n_features: int, *, partial: bool =
     n : int
         Rows, from `count_rows`.
     n_features : int
+    sparse : bool
+        Whether the rows are sparse, so that nothing is to be centred.
     partial : bool
         Whether it is for ``partial_fit``, where no end is known: the rate stays, nothing is held
         out, and every call is one epoch.
@@ -130,7 +139,7 @@ def choose(given: Mapping[str, Any], n: int, n_features: int, *, partial: bool =
     """
     solver = given["solver"]
     named = not (isinstance(solver, str) and solver == "auto")
-    automatic = _architecture(n) | (_as_named(solver, n) if named else _recipe(n))
+    automatic = _architecture(n, sparse) | (_as_named(solver, n) if named else _recipe(n))
     chosen = {name: automatic.get(name, value) if _is_auto(value) else value
               for name, value in given.items()}  # fmt: skip
     chosen["hidden_layer_sizes"] = _hidden_sizes(chosen["hidden_layer_sizes"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,28 +18,11 @@ from .layout import ALIGNMENT
 from .losses import LOSSES, Loss
 from .network import Network
 from .passes import Pass
+from .rows import Rows
 from .rules import clip_value, decay, penalise, scale_by
 from .state import TrainingState
 
-__all__ = ["Plan", "Rows", "Run"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows on the device: ``(m, n_0)``, dense or CSR; targets ``(m, 1)``; weights on both sides."""
-
-    X: Array
-    Y: Array
-    w: Array | None = None
-    weights: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return int(self.X.shape[0])
-
-    @property
-    def sparse(self) -> bool:
-        """Whether X is sparse, so that batches are made dense one by one."""
-        return hasattr(self.X, "tocsr")
+__all__ = ["Plan", "Run"]
 
 
 @dataclass(frozen=True)
@@ -214,8 +198,7 @@ class Run:
         self.key = xp.zeros((net.depth, 1, 1), dtype="uint32")
         self.keys = xp.zeros((len(starts), net.depth, 1, 1), dtype="uint32")
         self.factors = self._factors() if plan.rate_factors else None
-        if plan.average > 0.0:
-            self._start_average()
+        self._start_average()
         n = net.backend.workers(net.layout.flops(width))
         gradients = [net.gradient, *(xp.zeros_like(net.gradient) for _ in range(n - 1))]
         self.workers = []
@@ -247,9 +230,11 @@ class Run:
     def _start_average(self) -> None:
         """The average starts at θ, or goes on where a run left both."""
         vectors, net = self.state.vectors, self.net
-        vectors["average"] = net.backend.xp.copy(net.theta)
-        if "raw" in vectors:
-            net.theta[...] = vectors.pop("raw")
+        raw = vectors.pop("raw", None)
+        if self.plan.average > 0.0:
+            vectors["average"] = net.backend.xp.copy(net.theta)
+            if raw is not None:
+                net.theta[...] = raw
 
     def _bind_norm(self, clip: Array) -> None:
         """Prepare ``min(1, limit/‖g‖)``, which `scale_by` takes from *clip*."""
@@ -315,46 +300,56 @@ class Run:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """In here the network has the averaged parameters, if they are averaged."""
-        self._swap("average")
+        """In here the network is as after the run, with the averaged parameters if there are."""
+        self._swap("average", "raw")
         try:
             yield
         finally:
-            self._swap("average")
+            self._swap("raw", "average")
 
-    def _swap(self, name: str) -> None:
+    def _swap(self, name: str, other: str) -> None:
+        """Let θ and the vector of that *name* change places; the vector gets its *other* name."""
         theta, vectors = self.net.theta, self.state.vectors
         if name in vectors:
             kept = self.net.backend.xp.copy(theta)
             theta[...] = vectors[name]
             vectors[name][...] = kept
+            vectors[other] = vectors.pop(name)
 
-    def finish(self, best: Array | None) -> None:
-        """Leave the network with its *best* parameters, or else the averaged ones."""
-        vectors = self.state.vectors
-        if best is not None:
-            self.net.theta[...] = best
-            vectors.pop("average", None)
-        elif "average" in vectors:
-            self._swap("average")
-            vectors["raw"] = vectors.pop("average")
+    def finish(self, best: Array | None) -> bool:
+        """Leave the network with its *best* parameters, or else the averaged ones.
 
-    def require_finite(self, values: float | np.ndarray, what: str) -> None:
-        """Unless *values* are finite, take back the last good parameters and say so.
-
-        The optimizer starts anew from there: its vectors are no longer to be trusted.
+        Tell whether the last ones were finite; if not, they are taken back.
         """
-        if np.isfinite(values).all():
-            return
+        net = self.net
+        finite = bool(np.isfinite(net.backend.to_host(net.theta)).all())
+        if not finite:
+            self._take_back()
+        if best is not None:
+            net.theta[...] = best
+            self.state.vectors.pop("average", None)
+        self._swap("average", "raw")
+        return finite
+
+    def require_finite(self, value: float, what: str) -> None:
+        """Unless *value* is finite, take back the last good parameters and say so."""
+        if not math.isfinite(value):
+            self._take_back()
+            raise self.diverged(self.state.epoch + 1, what)
+
+    def _take_back(self) -> None:
+        """Let the optimizer start anew from the last good parameters: its vectors are not."""
         self.net.theta[...] = self.good
         for name, vector in self.state.vectors.items():
-            vector[...] = self.good if name == "average" else 0.0
+            vector[...] = self.good if name in ("average", "raw") else 0.0
         self.state.step = 0
+
+    def diverged(self, epoch: int, what: str) -> TrainingDiverged:
+        """Return the error for *what* became non-finite in that *epoch*."""
         rate = self.state.optimizer.learning_rate
-        raise TrainingDiverged(
-            f"epoch {self.state.epoch + 1}: expected finite {what}; got NaN or infinity; the last "
-            f"good parameters were kept; try a learning rate below {rate:g}, or features scaled to "
-            "about unit size"
+        return TrainingDiverged(
+            f"epoch {epoch}: expected finite {what}; got NaN or infinity; the last good parameters "
+            f"were kept; try a learning rate below {rate:g}, or features scaled to about unit size"
         )
 
 

@@ -68,7 +68,7 @@ class TrainingState:
     batch_size : int or None
     vectors : dict of arrays
         The optimizer's own, by the names in ``optimizer.state``, each laid out like ``theta``; and
-        while weights are averaged, ``"average"`` during a run and ``"raw"`` after it.
+        where ``theta`` is an average, ``"raw"``: the parameters that training goes on with.
     step, epoch : int
         Updates and whole epochs done.
     history : History

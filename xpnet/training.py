@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from .arrays import is_on_host
-from .checks import check_problem, check_weights
+from .checks import check_problem
 from .errors import InputError, known, positive, real, unknown
 from .formulas import Array
 from .lbfgs import check_steady, minimize
@@ -19,9 +20,10 @@ from .losses import LOSSES, Loss, get_loss
 from .network import Network, is_uint8
 from .optimizers import LBFGS, Optimizer, get_optimizer
 from .preprocessing import SCALERS, Scaling, fit_scaling
-from .run import Plan, Rows, Run
+from .rows import check_memory, place, present
+from .run import Plan, Run
 from .state import History, TrainingState
-from .watching import EarlyStopping, Watch, check_monitor, loss_and_accuracy, scores
+from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy
 
 __all__ = ["EarlyStopping", "Epoch", "History", "evaluate", "train"]
 
@@ -78,7 +80,8 @@ def train(
     epochs : int
         How many passes over the data, at most.
     batch_size : int, optional
-        Rows an update; None takes all of them. The last batch of an epoch may be shorter.
+        Rows an update; None takes all of them, and so does L-BFGS always. The last batch of an
+        epoch may be shorter.
     sample_weight : array of shape (m,), optional
         Numbers of at least 0. Costs are weighted means; rows of weight 0 are left out.
     validation_data : (X, y) or (X, y, sample_weight), optional
@@ -96,24 +99,26 @@ def train(
         moving average ``θ̄ := β_t θ̄ + (1-β_t) θ`` over the steps t, with ``β_t = min(β, t/(t+9))``
         so that the start is soon forgotten; 0 takes none.
     scaling : {None, "standard", "robust", "robust_std", "max_abs"} or Scaling
-        Fitted to the rows, or fitted before, and kept by the network: see
-        `preprocessing.fit_scaling`.
+        Fitted to the rows, or already, and kept by the network: see `preprocessing.fit_scaling`.
+        Pictures are not scaled; a run that goes on keeps the scaling that there is.
     rate_factors : mapping, optional
         Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``,
         ``"b"``, ``"gamma"``, ``"scale"``); 1 for what is not named.
     classes : pair of labels, optional
-        The negative one first, and *y* may hold one of them alone; by default the labels in sorted
-        order.
+        The negative one first, and *y* may hold one alone; by default the labels in sorted order.
     shuffle : bool
         Whether batches are drawn in a new order every epoch, given by (*seed*, epoch).
     seed : int
         Gives the order of the rows, dropout and noise.
     warm_start : bool
-        Go on where the network's last run stopped: optimizer state, epoch count and history.
+        Go on where the network's last run stopped: optimizer state, epoch count and history. The
+        labels are those of that run, and rows of one class will do.
     max_seconds : float, optional
         No epoch begins after so much time.
     callback : callable or several, optional
-        Called with an `Epoch` after each; training ends when one returns True.
+        Called with an `Epoch` after each, while the network is as it would be left then (with the
+        averaged parameters, if there are); training ends when one returns True. If one raises, or
+        at Ctrl-C, the network is left as at the end of training.
 
     Returns
     -------
@@ -128,33 +133,39 @@ def train(
         At the end of the epoch in which the loss or the parameters became non-finite; *net* keeps
         the last parameters whose loss was finite.
     """
-    epochs, loss = positive("epochs", epochs), get_loss(loss)
+    epochs, loss, rule = positive("epochs", epochs), get_loss(loss), get_optimizer(optimizer)
     average = real("average", average, least=0.0, below=1.0)
     smoothing = real("label_smoothing", label_smoothing, least=0.0, below=1.0)
     noise = real("input_noise", input_noise, least=0.0)
     limit = None if max_seconds is None else real("max_seconds", max_seconds, above=0.0)
-    X, targets, pair = check_problem(X, y, classes)
-    X, targets, weights = _present(X, targets, sample_weight, both=classes is None)
+    calls, seed = _callbacks(callback), _seed(seed)
     if batch_size is not None:
-        batch_size = min(positive("batch_size", batch_size), len(targets))
-    rule = get_optimizer(optimizer)
+        batch_size = positive("batch_size", batch_size)
     if isinstance(rule, LBFGS):
         check_steady(net, rule, {"input_noise": noise, "average": average})
         batch_size = None
-    wanted = TrainingState(rule, _seed(seed), batch_size, {}, loss=loss.name)
-    calls, factors = _callbacks(callback), _rate_factors(net, rate_factors or {})
+    factors = _rate_factors(net, rate_factors or {})
+    going_on = warm_start and net.training is not None
+    if going_on and classes is None:
+        classes = net.classes_
+    X, targets, pair = check_problem(X, y, classes)
+    X, targets, weights = present(net, X, targets, sample_weight)
+    if classes is None and targets.min() == targets.max():
+        raise InputError("sample_weight: expected some above 0 in both classes; got one class only")
+    if batch_size is not None:
+        batch_size = min(batch_size, len(targets))
     quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
-    with net.backend.products(net.precision), quiet, _Settings(net, X, scaling, warm_start) as ok:
-        ok.scale(weights)
-        check_memory(net, X, batch_size)
-        rows = _place(net, X, targets * (1.0 - smoothing) + smoothing / 2.0, weights)
-        watch = _place_validation(net, validation_data, pair, loss, metrics)
-        if early_stopping is not None:
-            check_monitor(early_stopping.monitor, watch)
-        state = _state(net, wanted, warm_start=warm_start, watch=watch)
-        ok.keep()
+    with net.backend.products(net.precision), quiet:
+        with _taken_back(net):
+            _learn_scaling(net, X, weights, scaling, going_on=going_on)
+            check_memory(net, X, batch_size)
+            rows = place(net, X, targets * (1.0 - smoothing) + smoothing / 2.0, weights)
+            watch = _place_validation(net, validation_data, pair, loss, metrics)
+            check_stopping(early_stopping, watch)
+            wanted = TrainingState(rule, seed, batch_size, {}, loss=loss.name)
+            state = _state(net, wanted, going_on=going_on, watch=watch)
+            run = Run(net, state, rows, Plan(loss, shuffle, noise, average, factors))
         net.training, net.classes_, net.temperature = state, pair, 1.0
-        run = Run(net, state, rows, Plan(loss, shuffle, noise, average, factors))
         with net.backend.splitting(len(run.workers)):
             _Loop(run, state.epoch + epochs, watch, early_stopping, limit, calls).go()
     return state.history
@@ -180,17 +191,22 @@ class _Loop:
 
     def go(self) -> None:
         """Run the epochs; whatever ends them, the network is left with usable parameters."""
-        optimizer = self.state.optimizer
         try:
-            if isinstance(optimizer, LBFGS):
-                minimize(self.run, optimizer, self.last - self.first, self.end_epoch)
-            else:
-                while self.state.epoch < self.last:
-                    self.run.epoch(self.last)
-                    if self.end_epoch():
-                        break
+            self._run_epochs()
         finally:
-            self.run.finish(self.best)
+            finite = self.run.finish(self.best)
+        if not finite:
+            raise self.run.diverged(self.state.epoch, "parameters")
+
+    def _run_epochs(self) -> None:
+        optimizer = self.state.optimizer
+        if isinstance(optimizer, LBFGS):
+            minimize(self.run, optimizer, self.last - self.first, self.end_epoch)
+            return
+        while self.state.epoch < self.last:
+            self.run.epoch(self.last)
+            if self.end_epoch():
+                break
 
     def end_epoch(self) -> bool:
         """Write down what the epoch gave; tell whether training is to end."""
@@ -199,8 +215,6 @@ class _Loop:
             seen = self._look()
             run.require_finite(seen["loss"], "loss")
             run.require_finite(seen.get("val_loss", 0.0), "validation loss")
-            if state.epoch + 1 == self.last:
-                run.require_finite(self.net.backend.to_host(self.net.theta), "parameters")
             if self.watch is not None:
                 seen |= self.watch.measure()
             run.good, run.start = run.start, run.good
@@ -208,9 +222,9 @@ class _Loop:
             for name, value in seen.items():
                 history.setdefault(name, []).append(value)
             stop = self._is_time()
-        epoch = Epoch(state.epoch, self.last, history)
-        answers = [call(epoch) for call in self.callbacks]
-        return stop or True in answers
+            epoch = Epoch(state.epoch, self.last, history)
+            answers = [call(epoch) for call in self.callbacks]
+        return stop or any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
     def _look(self) -> dict[str, float]:
         """Read the epoch's losses from the device, with the validation's, at one go."""
@@ -224,20 +238,21 @@ class _Loop:
 
     def _is_time(self) -> bool:
         """Keep the parameters if they are the best so far; tell whether patience or time is up."""
+        late = self.end is not None and time.monotonic() >= self.end
         if self.stopping is None:
-            return self.end is not None and time.monotonic() >= self.end
+            return late
         values = self.state.history[self.stopping.monitor][self.first :]
         greater = self.watch is not None and self.watch.greater_is_better(self.stopping.monitor)
         best = self.stopping.best(values, greater=greater)
         if self.stopping.restore_best and best == len(values) - 1:
             self.best = self.net.backend.xp.copy(self.net.theta)
-        if self.end is not None and time.monotonic() >= self.end:
-            return True
-        return len(values) - 1 - best >= self.stopping.patience
+        return late or len(values) - 1 - best >= self.stopping.patience
 
 
 def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
     """Return the mean logistic loss and the accuracy of *net* on rows *X* with labels *y*.
+
+    Both are means weighted by *sample_weight*, of shape (m,), where that is given.
 
     Raises
     ------
@@ -245,57 +260,54 @@ def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[f
         If X or y does not fit the network, or y holds a label that it was not trained on.
     """
     X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
-    X, targets, weights = _present(X, targets, sample_weight)
+    X, targets, weights = present(net, X, targets, sample_weight)
     with net.backend.products(net.precision):
-        rows = _place(net, X, targets, weights)
-        found = loss_and_accuracy(net, scores(net, rows), rows, LOSSES["logistic"])
+        rows = place(net, X, targets, weights)
+        found = loss_and_accuracy(net, net.scores(rows.X), rows, LOSSES["logistic"])
         loss, accuracy = net.backend.to_host(found).tolist()
         return loss, accuracy
 
 
-class _Settings:
-    """What a network learns about its rows before training; taken back if that does not begin."""
+@contextmanager
+def _taken_back(net: Network) -> Iterator[None]:
+    """Where what is done in here fails, *net* keeps the scaling and the picture shape it had."""
+    before = net.scaling, net.picture_shape
+    try:
+        yield
+    except BaseException:
+        net.scaling, net.picture_shape = before
+        raise
 
-    def __init__(
-        self, net: Network, X: Any, scaling: str | Scaling | None, warm_start: bool
-    ) -> None:
-        if not (scaling is None or isinstance(scaling, Scaling)):
-            known("scaling", scaling, SCALERS)
-        self.net, self.X, self.scaling, self.warm_start = net, X, scaling, warm_start
-        self.before, self.kept = (net.scaling, net.picture_shape), False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def scale(self, weights: np.ndarray | None) -> None:
-        """Fit the scaling, unless the network goes on with its own or the rows are pictures."""
-        net, X = self.net, self.X
-        if X.ndim > 2:
-            net.picture_shape = tuple(X.shape[1:])
-        elif not is_uint8(X):
-            net.picture_shape = None
-        if self.warm_start and net.training is not None:
-            return
-        net.scaling = self.scaling if isinstance(self.scaling, Scaling) else None
-        if isinstance(self.scaling, str) and net.picture_shape is None:
-            host = X if is_on_host(X) else net.backend.to_host(net.backend.asarray(X))
-            net.scaling = fit_scaling(self.scaling, host, weights)
-
-    def keep(self) -> None:
-        """Training begins."""
-        self.kept = True
-
-    def __exit__(self, *_: object) -> None:
-        if not self.kept:
-            self.net.scaling, self.net.picture_shape = self.before
+def _learn_scaling(
+    net: Network,
+    X: Any,
+    weights: np.ndarray | None,
+    scaling: str | Scaling | None,
+    *,
+    going_on: bool,
+) -> None:
+    """Learn whether rows *X* are pictures, and how they are scaled, if the net does not know it."""
+    if not (scaling is None or isinstance(scaling, Scaling)):
+        known("scaling", scaling, SCALERS)
+    if X.ndim > 2:
+        net.picture_shape = tuple(X.shape[1:])
+    elif not is_uint8(X):
+        net.picture_shape = None
+    if going_on:
+        return
+    net.scaling = scaling if isinstance(scaling, Scaling) else None
+    if isinstance(scaling, str) and net.picture_shape is None:
+        host = X if is_on_host(X) else net.backend.to_host(net.backend.asarray(X))
+        net.scaling = fit_scaling(scaling, host, weights)
 
 
 def _callbacks(callback: Callback | Iterable[Callback] | None) -> list[Callback]:
-    calls = [callback] if callable(callback) else list(callback or [])
+    calls = list(callback) if isinstance(callback, Iterable) else [callback]
     for call in calls:
-        if not callable(call):
+        if call is not None and not callable(call):
             raise InputError(f"callback: expected a callable or several; got {call!r}")
-    return calls
+    return [call for call in calls if call is not None]
 
 
 def _rate_factors(net: Network, factors: Mapping[str, float]) -> dict[str, float]:
@@ -315,50 +327,6 @@ def _seed(seed: Any) -> int:
     raise InputError(f"seed: expected an integer of at least 0; got {seed!r}")
 
 
-def _present(
-    X: Any, targets: np.ndarray, sample_weight: Any, *, both: bool = False
-) -> tuple[Any, np.ndarray, np.ndarray | None]:
-    """Leave out the rows of weight 0: to be absent is just that."""
-    if sample_weight is None:
-        return X, targets, None
-    weights = check_weights(sample_weight, len(targets))
-    present = weights > 0.0
-    if not present.all():
-        X, targets, weights = X[np.flatnonzero(present)], targets[present], weights[present]
-        if both and len(np.unique(targets)) < 2:
-            raise InputError(
-                "sample_weight: expected weights above 0 in both classes; got them in one only"
-            )
-    return X, targets, None if np.all(weights == weights[0]) else weights
-
-
-def check_memory(net: Network, X: Any, batch_size: int | None) -> None:
-    """Raise `InputError` unless rows *X* and what training them takes fit the device's memory."""
-    m, itemsize = X.shape[0], np.dtype(net.dtype).itemsize
-    moves = not net.backend.is_native(X) or str(X.dtype) != net.dtype or net.scaling is not None
-    rows = 0 if hasattr(X, "tocsr") or not moves else m * net.layer_sizes[0]
-    widest = 3 * sum(net.layer_sizes) * min(batch_size or m, m)
-    needed, there = itemsize * (rows + widest + 6 * net.layout.n_flat), net.backend.memory()
-    if there is not None and needed > there:
-        raise InputError(
-            f"X: expected rows that fit {net.backend.name}'s memory; training on them takes about "
-            f"{_gigabytes(needed)}, and {_gigabytes(there)} are there; give fewer rows, a smaller "
-            "batch_size, or precision='float32'"
-        )
-
-
-def _gigabytes(n: float) -> str:
-    return f"{n / 2**30:,.1f} GiB"
-
-
-def _place(net: Network, X: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
-    """Move checked data to the device once."""
-    rows = net.columns(X, finite=True).T
-    Y = net.targets(targets, rows.shape[0]).T
-    w = None if weights is None else net.backend.asarray(weights, net.dtype).reshape(-1, 1)
-    return Rows(rows, Y, w, weights)
-
-
 def _place_validation(
     net: Network,
     validation_data: tuple[Any, ...] | None,
@@ -375,20 +343,28 @@ def _place_validation(
         kind = type(validation_data).__name__
         raise InputError(f"validation_data: expected (X, y) or (X, y, sample_weight); got {kind}")
     X, y, *weights = validation_data
-    X, targets, _ = check_problem(X, y, pair)
-    X, targets, w = _present(X, targets, *(weights or [None]))
+    with _of_validation():
+        X, targets, _ = check_problem(X, y, pair)
+        X, targets, w = present(net, X, targets, *(weights or [None]))
+        rows = place(net, X, targets, w)
+    return Watch(net, rows, targets, loss, metrics)
+
+
+@contextmanager
+def _of_validation() -> Iterator[None]:
+    """Let errors say that they are about the validation data."""
     try:
-        return Watch(net, _place(net, X, targets, w), targets, loss, metrics)
+        yield
     except InputError as error:
         raise InputError(f"validation {error}") from error
 
 
 def _state(
-    net: Network, wanted: TrainingState, *, warm_start: bool, watch: Watch | None
+    net: Network, wanted: TrainingState, *, going_on: bool, watch: Watch | None
 ) -> TrainingState:
     """Return the state to start from: as *wanted*, or going on from the network's last run."""
     old, optimizer = net.training, wanted.optimizer
-    if not warm_start or old is None:
+    if not going_on or old is None:
         wanted.vectors = {name: net.backend.xp.zeros_like(net.theta) for name in optimizer.state}
         return wanted
     if (old.optimizer.name, old.optimizer.state) != (optimizer.name, optimizer.state):
@@ -396,12 +372,12 @@ def _state(
             f"warm_start: expected the optimizer of the last run, {old.optimizer.name} with state "
             f"{old.optimizer.state}; got {optimizer.name} with {optimizer.state}"
         )
-    watched = watch is not None
-    if old.epoch and ("val_loss" in old.history) is not watched:
+    measured = ["loss", *([] if watch is None else watch.names)]
+    if old.epoch and set(old.history) != set(measured):
         raise InputError(
-            "warm_start: expected validation data as in the last run, so that the history stays "
-            f"whole; got {'some' if watched else 'none'}; give {'none' if watched else 'some'}"
+            "warm_start: expected validation data and metrics as in the last run, so that the "
+            f"history stays whole: {', '.join(old.history)}; got {', '.join(measured)}"
         )
     wanted.history = History({name: list(values) for name, values in old.history.items()})
-    wanted.vectors, wanted.step, wanted.epoch = old.vectors, old.step, old.epoch
+    wanted.vectors, wanted.step, wanted.epoch = dict(old.vectors), old.step, old.epoch
     return wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,10 +13,10 @@ from .formulas import Array, sigmoid
 from .losses import Loss
 from .metrics import Metric, get_metric
 from .network import Network
-from .run import Rows
+from .rows import Rows
 from .settings import AT_LEAST_0, Range, Settings
 
-__all__ = ["EarlyStopping", "Watch", "check_monitor", "loss_and_accuracy", "scores"]
+__all__ = ["EarlyStopping", "Watch", "check_stopping", "loss_and_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class Watch:
     Raises
     ------
     InputError
-        If there is no such metric, or one needs a class that *targets* do not have.
+        If there is no such metric, two have one name, or one needs a class that *targets* do not
+        have.
     """
 
     def __init__(
@@ -90,16 +91,26 @@ class Watch:
         metrics: Sequence[str | Callable[..., Any]],
     ) -> None:
         self.net, self.rows, self.targets, self.loss = net, rows, targets, loss
+        if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+            raise InputError(f"metrics: expected names or callables in a list; got {metrics!r}")
         self.metrics: dict[str, Metric] = {}
         for metric in map(get_metric, metrics):
-            self.metrics[f"val_{metric.name}"] = metric
+            name = f"val_{metric.name}"
+            if name in ("val_loss", *self.metrics):
+                raise InputError(f"metrics: expected one name each; got {metric.name!r} twice")
+            self.metrics[name] = metric
             if not metric.is_defined(targets):
                 metric(targets, np.full(targets.shape, 0.5))  # says which class is missing
         self.Z: Array = None
 
+    @property
+    def names(self) -> list[str]:
+        """What is measured, by its names in the history."""
+        return list(dict.fromkeys(["val_loss", "val_accuracy", *self.metrics]))
+
     def look(self) -> Array:
         """Return, on the device, the validation loss and accuracy; keep the logits there."""
-        self.Z = scores(self.net, self.rows)
+        self.Z = self.net.scores(self.rows.X)
         return loss_and_accuracy(self.net, self.Z, self.rows, self.loss)
 
     def measure(self) -> dict[str, float]:
@@ -121,29 +132,18 @@ class Watch:
         return monitor in self.metrics and self.metrics[monitor].greater_is_better
 
 
-def check_monitor(monitor: str, watch: Watch | None) -> None:
-    """Raise `InputError` unless *monitor* will be in the history."""
-    measured = ["loss"]
-    if watch is not None:
-        measured += ["val_loss", "val_accuracy", *watch.metrics]
-    if monitor not in measured:
-        hint = "; give validation data" if watch is None else "; name it in metrics"
+def check_stopping(stopping: EarlyStopping | None, watch: Watch | None) -> None:
+    """Raise `InputError` unless what *stopping* asks for will be in the history."""
+    if stopping is None:
+        return
+    if not isinstance(stopping, EarlyStopping):
+        raise InputError(f"early_stopping: expected an EarlyStopping or None; got {stopping!r}")
+    measured = ["loss", *([] if watch is None else watch.names)]
+    if stopping.monitor not in measured:
+        hint = "give validation_data" if watch is None else "name it in metrics"
         raise InputError(
-            f"monitor: expected one of {', '.join(dict.fromkeys(measured))}; got {monitor!r}{hint}"
+            f"monitor: expected one of {', '.join(measured)}; got {stopping.monitor!r}; {hint}"
         )
-
-
-def scores(net: Network, rows: Rows) -> Array:
-    """Return the logits of *rows*, ``(1, m)`` on the device; sparse ones made dense in turns."""
-    if not rows.sparse:
-        return net.logits(rows.X.T)
-    backend, m = net.backend, len(rows)
-    Z = backend.xp.empty((1, m), dtype=net.dtype)
-    step = max(1, backend.chunk // max(net.layer_sizes))
-    for start in range(0, m, step):
-        part = slice(start, start + step)
-        Z[:, part] = net.logits(rows.X[part].toarray().T)
-    return Z
 
 
 def loss_and_accuracy(net: Network, Z: Array, rows: Rows, loss: Loss) -> Array:

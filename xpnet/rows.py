@@ -1,0 +1,79 @@
+"""Rows on their way to the device: those that count, whether they fit, and where they lie then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .arrays import is_sparse
+from .checks import check_weights
+from .errors import InputError
+from .formulas import Array
+from .network import Network
+
+__all__ = ["Rows", "check_memory", "place", "present"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows on the device: ``(m, n_0)``, dense or CSR; targets ``(m, 1)``; weights on both sides."""
+
+    X: Array
+    Y: Array
+    w: Array | None = None
+    weights: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    @property
+    def sparse(self) -> bool:
+        """Whether X is sparse, so that batches are made dense one by one."""
+        return is_sparse(self.X)
+
+
+def present(
+    net: Network, X: Any, targets: np.ndarray, sample_weight: Any
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """Leave out the rows of weight 0: to be absent is just that; weights of 1 are none.
+
+    Raises `InputError` unless there is one weight a row, of at least 0, some of them above.
+    """
+    if sample_weight is None:
+        return X, targets, None
+    weights = check_weights(sample_weight, len(targets))
+    there = np.flatnonzero(weights)
+    if len(there) < len(weights):
+        with net.backend as backend:
+            X = X[backend.asarray(there) if backend.is_native(X) else there]
+        targets, weights = targets[there], weights[there]
+    return X, targets, None if np.all(weights == 1.0) else weights
+
+
+def check_memory(net: Network, X: Any, batch_size: int | None) -> None:
+    """Raise `InputError` unless rows *X* and what training them takes fit the device's memory."""
+    m, itemsize = X.shape[0], np.dtype(net.dtype).itemsize
+    moves = not net.backend.is_native(X) or str(X.dtype) != net.dtype or net.scaling is not None
+    rows = 0 if is_sparse(X) or not moves else m * net.layer_sizes[0]
+    widest = 3 * sum(net.layer_sizes) * min(batch_size or m, m)
+    needed, there = itemsize * (rows + widest + 6 * net.layout.n_flat), net.backend.memory()
+    if there is not None and needed > there:
+        raise InputError(
+            f"X: expected rows that fit {net.backend.name}'s memory; training on them takes about "
+            f"{_gigabytes(needed)}, and {_gigabytes(there)} are there; give fewer rows, a smaller "
+            "batch_size, or precision='float32'"
+        )
+
+
+def _gigabytes(n: float) -> str:
+    return f"{n / 2**30:,.1f} GiB"
+
+
+def place(net: Network, X: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
+    """Move checked data to the device once."""
+    rows = net.rows(X, finite=True)
+    Y = net.targets(targets, rows.shape[0]).T
+    w = None if weights is None else net.backend.asarray(weights, net.dtype).reshape(-1, 1)
+    return Rows(rows, Y, w, weights)
