@@ -17,8 +17,8 @@ import pytest
 # scikit-learn dispatches to other libraries' arrays only if SciPy was told so when it was imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
-from tests.counting_double import CountingDouble  # noqa: E402
-from xpnet.backend import CupyBackend, available_backends, get_backend  # noqa: E402
+from tests.counting_double import CountingDouble
+from xpnet.backend import CupyBackend, available_backends, get_backend
 
 RUNGS = ("numpy", "double", "cupy")
 ASKED = tuple(filter(None, os.environ.get("XPNET_TEST_BACKENDS", "").split(",")))

@@ -167,6 +167,14 @@ def test_the_users_own_validation_rows(moons):
     assert classifier.n_iter_ == 10
 
 
+def test_validation_rows_weigh_what_their_classes_do(moons):
+    X, y = moons
+    classifier = quick(pos_weight=5.0).fit(X, y, X_val=X, y_val=y)
+    p = classifier.predict_proba(X)[:, 1]
+    expected = log_loss(y, p, sample_weight=np.where(y == 1, 5.0, 1.0))
+    assert min(classifier.history_["val_loss"]) == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -257,7 +265,7 @@ def test_partial_fit_takes_rows_as_they_come(moons):
 def test_other_labels_or_layers_are_no_warm_start(moons):
     X, y = moons
     classifier = quick(warm_start=True).fit(X, y)
-    with pytest.raises(ValueError, match="warm_start can only be used where `self.classes_` is th"):
+    with pytest.raises(ValueError, match=r"warm_start can only .* `self\.classes_` is the same"):
         classifier.fit(X, y + 1)
     with pytest.raises(InputError, match=r"hidden_layer_sizes: expected those .* \(8,\); got \(9,"):
         classifier.set_params(hidden_layer_sizes=(9,)).fit(X, y)
