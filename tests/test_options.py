@@ -25,8 +25,8 @@ class Option(NamedTuple):
     Those are beside what `launches` says of a plain run: so many once, and in each hidden layer.
     """
 
-    net: dict = {}
-    train: dict = {}
+    net: dict
+    train: dict
     once: int = 0
     each: int = 0
 
@@ -98,7 +98,7 @@ def network(option, backend, dtype="float64", sizes=(5, 8, 6, 1)):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_same_seed_same_run(backend, name, dtype):
-    """To 1e-3 in float32, to 1e-9 in float64: over 8 epochs of 3 steps, with a shorter last batch."""
+    """To 1e-3 in float32, to 1e-9 in float64, over 8 epochs of 3 steps, the last of them shorter."""
     X, y = problem()
     curves, option = [], OPTIONS[name]
     for where in (backend, "numpy"):
@@ -184,8 +184,8 @@ def counts_of_an_epoch(double, depth, batches, option):
     net = Network(sizes, "tanh", backend=double, random_state=0, **option.net)
     counts = []
     train(
-        net, X, y, epochs=3, batch_size=5, callback=lambda _: counts.append(double.xp.counts.snapshot()),
-        **settle(option, 5 * batches),
+        net, X, y, epochs=3, batch_size=5, **settle(option, 5 * batches),
+        callback=lambda _: counts.append(double.xp.counts.snapshot()),
     )  # fmt: skip
     first, second = (b - a for a, b in itertools.pairwise(counts))
     assert first == second

@@ -234,11 +234,11 @@ def test_going_on_without_the_average_starts_from_it():
 # --- how a run may end ----------------------------------------------------------------------------
 
 
-class Unplugged(Exception):
+class UnpluggedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, Unplugged])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, UnpluggedError])
 @pytest.mark.parametrize("kinds", [{}, {"average": 0.8}], ids=["plain", "averaged"])
 @pytest.mark.parametrize("optimizer", [Adam(0.05), LBFGS()], ids=["adam", "lbfgs"])
 def test_a_network_outlives_what_a_callback_raises(backend, error, kinds, optimizer):
@@ -336,10 +336,10 @@ def test_parameters_that_are_not_finite_are_taken_back(backend, kinds, end):
         if epoch.number == 2:
             net.theta[...] = float("nan")
             if end == "raise":
-                raise Unplugged
+                raise UnpluggedError
         return epoch.number == 2 and end == "callback"
 
-    error = Unplugged if end == "raise" else TrainingDiverged
+    error = UnpluggedError if end == "raise" else TrainingDiverged
     words = None if end == "raise" else "epoch 2: expected finite parameters"
     with pytest.raises(error, match=words):
         run(net, epochs=2 if end == "last" else 9, callback=callback, **kinds)
@@ -474,8 +474,8 @@ def test_rows_that_do_not_fit_the_device_are_refused(double):
     net = Network([4, 16, 1], backend=double, random_state=0)
     before = double.xp.counts.snapshot()
     words = (
-        r"X: expected rows that fit cupy:0's memory; training on them takes about .* GiB, and .* GiB"
-        r" are there; give fewer rows, a smaller batch_size, or precision='float32'"
+        r"X: expected rows that fit cupy:0's memory; training on them takes about .* GiB, and .* "
+        r"GiB are there; give fewer rows, a smaller batch_size, or precision='float32'"
     )
     with pytest.raises(InputError, match=words):
         train(net, np.tile(X, (100, 1)), np.tile(y, 100), optimizer="sgd", epochs=1, batch_size=8)
