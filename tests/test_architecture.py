@@ -31,6 +31,7 @@ FLOORS = [  # each imports only from those above it
     "textbook",
     "settings",
     "schedules",
+    "rules",
     "optimizers",
     "state",
     "passes",
@@ -51,14 +52,15 @@ FLOORS = [  # each imports only from those above it
     "plots",
     "console",
     "inspection",
-    "untrusted",
     "inputs",
+    "untrusted",
+    "options",
     "cli",
     "__main__",
 ]
 PURE = {
     "formulas", "activations", "losses", "normalization", "layout", "textbook", "settings",
-    "schedules", "optimizers", "state", "passes", "network",
+    "rules", "schedules", "optimizers", "state", "passes", "network",
 }  # fmt: skip
 FILES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from tests.counting_double import CountingDouble
 from xpnet import BackendUnavailable, InputError, Network, available_backends, get_backend, train
 from xpnet import formulas as formulas_module
+from xpnet import rules as rules_module
 from xpnet.activations import ACTIVATIONS
 from xpnet.arrays import array_namespace, is_on_host
 from xpnet.backend import Backend, CupyBackend, NumpyBackend
 from xpnet.compiler import TILE, Compiler, generate
 from xpnet.formulas import Formula, logistic, sigmoid
-from xpnet.optimizers import SGD, Adam
+from xpnet.optimizers import OPTIMIZERS, SGD
 
 DTYPES = ("float32", "float64")
 CPU, CUDA = 1, 2  # DLPack's device types
@@ -560,7 +561,20 @@ FORMULAS = {
     f"{name}.{way}": getattr(activation, way)
     for name, activation in ACTIVATIONS.items()
     for way in ("forward", "backward", "backward_from_one")
-} | {k: v for k, v in vars(formulas_module).items() if isinstance(v, Formula)}
+}
+FORMULAS |= {
+    name: value
+    for module in (formulas_module, rules_module)
+    for name, value in vars(module).items()
+    if isinstance(value, Formula)
+}
+RULES = [kind().rule for kind in OPTIMIZERS.values()]
+RULES += [SGD(momentum=0.9).rule, SGD(momentum=0.9, nesterov=True).rule]
+FORMULAS |= {
+    f"{rule.function.__name__}.{way}": getattr(rule, way)
+    for rule in RULES
+    for way in ("formula", "formula_with_factors")
+}
 
 SHAPES = [
     *((n,) for n in (1, 100, TILE - 1, TILE, TILE + 1, 2 * TILE + 5)),
@@ -831,26 +845,3 @@ def test_the_loss_is_pytorchs():
         got, losses.detach().numpy(), rtol=1e-12, atol=1e-15
     )  # theirs rounds
     np.testing.assert_allclose(dZ, Z.grad.numpy(), rtol=1e-12, atol=1e-17)
-
-
-@pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(0.01, beta_1=0.8, beta_2=0.95)], ids=repr)
-def test_optimizers_rules_are_pytorchs(backend, optimizer):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    rng = np.random.default_rng(0)
-    start, grads = rng.standard_normal(20), rng.standard_normal((8, 20))
-    theirs = torch.tensor(start, requires_grad=True)
-    judge = {
-        "sgd": lambda: torch.optim.SGD([theirs], lr=0.1),
-        "adam": lambda: torch.optim.Adam([theirs], lr=0.01, betas=(0.8, 0.95)),
-    }[optimizer.name]()
-    theta, gradient = backend.asarray(start.copy()), backend.asarray(np.zeros(20))
-    state = [backend.asarray(np.zeros(20)) for _ in optimizer.state]
-    update = backend.compiler()(optimizer.formula, theta, gradient, *state)
-    for step, grad in enumerate(grads, start=1):
-        theirs.grad = torch.tensor(grad)
-        judge.step()
-        with backend:
-            scalars = optimizer.scalars(optimizer.learning_rate, step)
-            gradient[...] = backend.asarray(grad)
-            update(*scalars)
-        np.testing.assert_allclose(backend.to_host(theta), theirs.detach().numpy(), rtol=1e-12)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from xpnet import cli, console, data
+from xpnet import cli, console, data, inspection
 from xpnet.activations import ACTIVATIONS
 from xpnet.backend import NumpyBackend
 from xpnet.checkpoint import load_model, save_model
@@ -458,7 +458,7 @@ def test_only_a_perfect_score_is_a_hundred_percent():
         ("some.h5 --x a", "expected --x and --y together, for a file DATA; got --x a"),
         ("some.h5 --y b", "expected --x and --y together, for a file DATA; got --y b"),
         ("--x a --y b", "for a file DATA; got --x a, --y b without DATA"),
-        ("--optimizer newton", "'newton' is not one of 'sgd', 'adam'"),
+        ("--optimizer newton", "'newton' is not one of 'sgd', 'rmsprop'"),
         ("--init ones", "'ones' is not one of"),
         ("--schedule wild", "'wild' is not one of"),
         ("--precision half", "'half' is not one of 'float32', 'float64', 'tf32'"),
@@ -889,7 +889,7 @@ def test_info_tells_versions_backends_and_blas(monkeypatch):
 def test_info_tells_which_architecture_blas_chose(monkeypatch):
     pool = {"user_api": "blas", "internal_api": "openblas", "version": "0.3", "num_threads": 1}
     found = [pool | {"architecture": "Haswell"}, pool]
-    monkeypatch.setattr(cli, "threadpool_info", lambda: found)
+    monkeypatch.setattr(inspection, "threadpool_info", lambda: found)
     assert re.findall(r"^BLAS +(.*)$", xpnet("info"), re.M) == [
         "openblas · 0.3 · Haswell · 1 thread",
         "openblas · 0.3 · 1 thread",

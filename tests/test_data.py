@@ -255,6 +255,21 @@ def test_storage_off_the_list(write, monkeypatch, tmp_path, options, word):
     refuses(lambda: data.load_hdf5(path), "'y'", word)
 
 
+def test_no_plugin_can_be_found_while_a_file_is_open(write):
+    path, h5pl = write(X=ROWS), h5py.h5pl
+    h5pl.append(b"/where/a/plugin/is")
+    try:
+        before = [h5pl.get(k) for k in range(h5pl.size())]
+        with open_file(path):
+            assert h5pl.size() == 0
+            with pytest.raises(RuntimeError), open_file(path):
+                raise RuntimeError
+            assert h5pl.size() == 0  # the outer one is still open
+        assert [h5pl.get(k) for k in range(h5pl.size())] == before
+    finally:
+        h5pl.remove(h5pl.size() - 1)
+
+
 def test_virtual_data_sets(write):
     path = write(y=LABELS, there=ROWS)
     layout = h5py.VirtualLayout((4, 3), float)

@@ -23,7 +23,7 @@ X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 1, 0])
 @pytest.fixture
 def model(tmp_path):
     net = Network([3, 4, 1], "tanh", backend="numpy", random_state=0)
-    train(net, X, np.array(["cat", "dog"])[Y], optimizer="adam", epochs=2, batch_size=2, seed=5)
+    train(net, X, np.array(["cat", "hündin"])[Y], optimizer="adam", epochs=2, batch_size=2, seed=5)
     save_model(net, tmp_path / "model.h5")
     return tmp_path / "model.h5"
 
@@ -49,7 +49,7 @@ def test_a_model(door, model):
     assert good
     said = dict(facts)
     assert said["network"].startswith("3-4-1 · tanh · float32 · 21 parameter")
-    assert said["classes"] == "['cat', 'dog']"
+    assert said["classes"] == "['cat', 'hündin']"
     assert said["training"] == "epoch 2 · step 4 · batches of 2 · seed 5"
     assert said["loss"].endswith("in 2 epochs")
     assert said["format"] == "1"
@@ -150,6 +150,27 @@ def test_the_command(rows, model, apart):
     assert command(rows, "--max-bytes", "none").exit_code == 2
 
 
+@posix
+def test_results_are_the_same_from_a_child(rows, model):
+    def command(*words):
+        result = CliRunner().invoke(cli.main, list(map(str, words)))
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    for words in (["predict", model, rows], ["evaluate", model, rows]):
+        assert command(*words) == command(*words, "--untrusted")
+
+
+@pytest.mark.parametrize(
+    "words", [["train"], ["compare"], ["evaluate", "model.h5"], ["predict", "model.h5"]]
+)
+def test_every_command_that_reads_data_keeps_the_limit(rows, model, words, monkeypatch):
+    monkeypatch.chdir(rows.parent)
+    result = CliRunner().invoke(cli.main, [*words, "rows.h5", "--max-bytes", "50"])
+    assert result.exit_code == 1
+    assert "'X' declares 96 bytes; expected max_bytes=50" in result.output
+
+
 # --- in a child -----------------------------------------------------------------------------------
 
 
@@ -170,7 +191,7 @@ def test_a_child_gives_the_same_data(tmp_path, dtype):
     with h5py.File(path, "w") as file:
         file["a"], file["b"] = X.astype(dtype), np.array([b"no", "jä".encode()])[Y]
     ours = data.load_hdf5(path, X="a", y="b")
-    theirs = untrusted.load_hdf5(path, X="a", y="b")
+    theirs = untrusted.load_rows(path, "train", ("a", "b"))
     assert (ours.classes, ours.name) == (theirs.classes, theirs.name)
     assert ours.X.dtype == theirs.X.dtype
     np.testing.assert_array_equal(ours.X, theirs.X)
@@ -179,11 +200,11 @@ def test_a_child_gives_the_same_data(tmp_path, dtype):
 
 @posix
 def test_a_childs_classes_and_refusals_arrive(rows, model):
-    assert untrusted.load_hdf5(rows).classes == ("cat", "hündin")
+    assert untrusted.load_rows(rows, "test").classes == ("cat", "hündin")
     with pytest.raises(DataError, match="'Z' is not in the file"):
-        untrusted.load_hdf5(rows, X="Z", y="y")
-    with pytest.raises(InputError, match="both X= and y="):
-        untrusted.load_hdf5(rows, X="Z")
+        untrusted.load_rows(rows, "train", ("Z", "y"))
+    with pytest.raises(InputError, match="this model takes rows of 3 features"):
+        untrusted.read_input("picture.png", None, 3, None)
     model.write_bytes(model.read_bytes()[:-1])
     with pytest.raises(ModelFileError, match="sealed checksum"):
         untrusted.load_model(model)
@@ -204,7 +225,7 @@ def test_every_limit_is_one_clear_error(tmp_path, limits, words):
         file.create_dataset("X", data=np.zeros((2000, 3000)), compression="gzip")
         file["y"] = np.arange(2000) % 2
     with pytest.raises(DataError, match=f"large.h5: the process that read it {words}"):
-        untrusted.load_hdf5(path, limits)
+        untrusted.load_rows(path, "train", limits=limits)
 
 
 HEAD = struct.Struct("<8sQ")
@@ -249,6 +270,31 @@ LIES = {
 def test_a_lying_child_is_not_believed(lie):
     with pytest.raises(untrusted.Broken):
         untrusted.receive(io.BytesIO(lie), 2**21)
+
+
+@pytest.mark.parametrize(
+    ("answer", "arrays"),
+    [
+        (None, {}),
+        (None, {"X": X}),
+        (7, {"X": X, "y": Y}),
+        (["one"], {"X": X, "y": Y}),
+        (None, {"X": X, "y": Y[:3]}),
+        (None, {"X": np.array(1.0), "y": Y}),
+        (None, {"X": X, "y": np.array([b"\xff"] * 4)}),
+    ],
+)
+def test_answers_of_the_wrong_form_are_one_error(monkeypatch, answer, arrays):
+    monkeypatch.setattr(untrusted, "ask", lambda *_, **__: (answer, arrays))
+    with pytest.raises(DataError, match="the process that read it sent no proper answer"):
+        untrusted.load_rows("rows.h5", "train")
+
+
+@pytest.mark.parametrize("answer", [None, 7, [], [[["one"]], True], [[7], True]])
+def test_facts_of_the_wrong_form_are_one_error(monkeypatch, answer):
+    monkeypatch.setattr(untrusted, "ask", lambda *_, **__: (answer, {}))
+    with pytest.raises(DataError, match="the process that read it sent no proper answer"):
+        untrusted.inspect("rows.h5")
 
 
 def test_a_childs_answer_is_taken_by_its_bytes():

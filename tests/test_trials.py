@@ -11,7 +11,7 @@ import pytest
 TRIALS = Path(__file__).parents[1] / "ci" / "trials"
 SHORT = {
     # the trial, its arguments, and the figure that it must show
-    "bad_files": ([], "53 of 53 bad files refused, path and rule named"),
+    "bad_files": ([], "54 of 54 bad files refused, path and rule named"),
     "faults": ([], " faults left the old model or the new one"),
     "kills": (["--count", "20"], "20 of 20 kills while saving left a whole model"),
     "mutations": (

@@ -24,7 +24,7 @@ _HOME = {  # where each public name lives; a module is imported when its name is
     ),
     "gradcheck": ("check_gradients",),
     "network": ("Network",),
-    "optimizers": ("SGD", "Adam"),
+    "optimizers": ("SGD", "AdaGrad", "Adam", "AdamW", "NAdam", "RMSProp"),
     "training": ("History", "evaluate", "train"),
 }
 _MODULES = ("data", "plots", "schedules", "textbook")
@@ -32,7 +32,9 @@ _HOME_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "SGD",
+    "AdaGrad",
     "Adam",
+    "AdamW",
     "BackendUnavailable",
     "BinaryClassifier",
     "DataError",
@@ -40,8 +42,10 @@ __all__ = [
     "History",
     "InputError",
     "ModelFileError",
+    "NAdam",
     "Network",
     "OutputError",
+    "RMSProp",
     "TrainingDiverged",
     "XpnetError",
     "available_backends",
@@ -76,7 +80,7 @@ if TYPE_CHECKING:
     )
     from .gradcheck import check_gradients
     from .network import Network
-    from .optimizers import SGD, Adam
+    from .optimizers import SGD, AdaGrad, Adam, AdamW, NAdam, RMSProp
     from .training import History, evaluate, train
 
 

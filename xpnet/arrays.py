@@ -16,6 +16,7 @@ __all__ = [
     "dlpack_device",
     "from_dlpack_on_host",
     "is_on_host",
+    "is_sparse",
     "numbers",
     "on_host",
 ]
@@ -46,8 +47,15 @@ def dlpack_device(array: object) -> tuple[int, int] | None:
     return int(kind), int(index)
 
 
+def is_sparse(array: object) -> bool:
+    """Tell whether *array* is a sparse matrix or array, SciPy's or CuPy's."""
+    return hasattr(array, "tocsr")
+
+
 def is_on_host(array: object) -> bool:
     """Tell whether *array*, if it is one at all, lies where NumPy can read it."""
+    if is_sparse(array):
+        return not type(array).__module__.startswith("cupyx")
     device = dlpack_device(array)
     return device is None or device[0] == HOST
 

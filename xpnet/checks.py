@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import from_dlpack_on_host, on_host
+from .arrays import from_dlpack_on_host, is_sparse, on_host
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check_X(X: Any, name: str = "X") -> Any:  # noqa: N802 - a matrix has a capi
     An array of any library stays what it is and where it is.  Raises `InputError`, which calls it
     *name*, for another shape or type, for no rows or columns, and for masked arrays.
     """
-    X = _array(X, name)
+    X = X.tocsr() if is_sparse(X) else _array(X, name)
     kind = getattr(X.dtype, "kind", "f")  # other libraries' dtypes are only of numbers
     if kind not in "biuf":
         raise InputError(f"{name}: expected numbers; got dtype {X.dtype}; encode or convert them")
@@ -61,11 +61,12 @@ def check_X(X: Any, name: str = "X") -> Any:  # noqa: N802 - a matrix has a capi
 
 def check_lengths(X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> None:
     """Raise `InputError`, which uses *names*, unless *X* has one row for each label of *y*."""
-    if len(X) != len(y):
+    m = X.shape[0] if is_sparse(X) else len(X)
+    if m != len(y):
         turned = getattr(X, "shape", ())[1:] == (len(y),)
         hint = f"is {names[0]} transposed?" if turned else "give one label for each row"
         raise InputError(
-            f"expected {names[0]} and {names[1]} of one length; got {len(X):,} rows and "
+            f"expected {names[0]} and {names[1]} of one length; got {m:,} rows and "
             f"{len(y):,} labels; {hint}"
         )
 

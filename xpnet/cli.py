@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ import click
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from . import __version__, console, untrusted
+from . import __version__, console, options, untrusted
 from .activations import ACTIVATIONS
 from .backend import PLAIN, PRECISIONS, get_backend
 from .checkpoint import load_model, save_model
@@ -25,7 +25,6 @@ from .checks import check_labels
 from .compare import compare_backends
 from .data import Dataset
 from .errors import InputError, TrainingDiverged, XpnetError
-from .hdf5 import MAX_BYTES
 from .initializers import INITIALIZERS
 from .inputs import (
     about,
@@ -83,62 +82,6 @@ def main() -> None:
     """
 
 
-# --- options --------------------------------------------------------------------------------------
-
-
-def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    """Read ``"20,7,5"``, or ``"none"``."""
-    sizes = [] if value == "none" else value.split(",")
-    if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
-        raise click.BadParameter(f"expected numbers above 0 like 20,7,5, or none; got {value!r}")
-    return tuple(map(int, sizes))
-
-
-def _batch_size(_: click.Context, __: click.Parameter, value: str) -> int | None:
-    """Read a number of rows, or ``"full"``."""
-    if value != "full" and not (value.isdecimal() and int(value) > 0):
-        raise click.BadParameter(f"expected a number of rows above 0, or full; got {value!r}")
-    return None if value == "full" else int(value)
-
-
-def _activation(_: click.Context, __: click.Parameter, value: str) -> str | tuple[str, ...]:
-    """Read one name, or ``"relu,tanh"``: one for each hidden layer."""
-    names = tuple(name.strip() for name in value.split(","))
-    if not all(name in ACTIVATIONS for name in names):
-        known = f"one of {', '.join(ACTIVATIONS)}, or a list like relu,tanh"
-        raise click.BadParameter(f"expected {known}; got {value!r}")
-    return names[0] if len(names) == 1 else names
-
-
-def _choice(name: str, table: Iterable[str], default: str, what: str) -> Callable[..., Any]:
-    return click.option(name, type=click.Choice(list(table)), default=default, help=what)
-
-
-_rates = ", ".join(f"{name} {kind.learning_rate:g}" for name, kind in OPTIMIZERS.items())
-_data = click.argument("data", required=False)
-_hidden = click.option(
-    "--hidden",
-    metavar="N,N,...",
-    default="20,7,5",
-    callback=_sizes,
-    help="Units of each hidden layer; none makes it logistic regression.",
-)
-_backend = click.option(
-    "--backend",
-    metavar="NAME",
-    default="auto",
-    help="numpy, cupy, cupy:N, or auto: CuPy where a CUDA device answers.",
-)
-_many = "Of NumPy; by default as many as its BLAS takes."
-_threads = click.option("--threads", metavar="N", type=click.IntRange(min=1), help=_many)
-_most = "That one array may take in memory."
-_max_bytes = click.option(
-    "--max-bytes", metavar="N", type=click.IntRange(min=1), default=MAX_BYTES, help=_most
-)
-_x = click.option("--x", metavar="NAME", help="The array of rows, where it has another name.")
-_y = click.option("--y", metavar="NAME", help="The array of labels; --x and --y go together.")
-
-
 @contextmanager
 def _usage() -> Iterator[None]:
     """What the engine refuses in here is an option, so it is wrong usage."""
@@ -169,33 +112,38 @@ def _named(x: str | None, y: str | None, data: str | None) -> tuple[str, str] | 
 
 
 @main.command(name="train")
-@_data
+@options.data
 @click.option("--test", metavar="FILE", help="Data to test on after every epoch.")
-@_x
-@_y
-@_hidden
+@options.x
+@options.y
+@options.hidden
 @click.option(
     "--activation",
     metavar="NAME[,NAME...]",
     default="leaky_relu",
-    callback=_activation,
+    callback=options.activation,
     help=f"Of all hidden layers, or one for each: {', '.join(ACTIVATIONS)}.",
 )
-@_choice("--init", INITIALIZERS, "xavier", "How the first weights are drawn.")
-@_choice("--optimizer", OPTIMIZERS, "adam", "The rule of an update.")
-@_choice("--schedule", SCHEDULES, "cosine", "How the learning rate moves.")
-@click.option("--learning-rate", type=float, show_default=_rates, help="Of the first update.")
+@options.choice("--init", INITIALIZERS, "xavier", "How the first weights are drawn.")
+@options.choice("--optimizer", OPTIMIZERS, "adam", "The rule of an update.")
+@options.choice("--schedule", SCHEDULES, "cosine", "How the learning rate moves.")
+@click.option(
+    "--learning-rate", type=float, show_default=options.rates, help="Of the first update."
+)
 @click.option(
     "--batch-size",
     metavar="N|full",
     default="32",
-    callback=_batch_size,
+    callback=options.batch_size,
     help="Rows in an update.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=200, help="Passes over the data.")
-@_choice("--precision", PRECISIONS, "float32", "Of the arithmetic; the last three need a GPU.")
-@_backend
-@_threads
+@options.choice(
+    "--precision", PRECISIONS, "float32", "Of the arithmetic; the last three need a GPU."
+)
+@options.backend
+@options.threads
+@options.max_bytes
 @click.option("--seed", type=int, default=1, help="Gives the first weights and the batches.")
 @click.option("-o", "--output", metavar="FILE", default="model.h5", help="The model to write.")
 @click.option("--plot", metavar="FILE", show_default=_CURVE, help="The picture to write.")
@@ -210,6 +158,7 @@ def _train(
     plot: str | None,
     no_plot: bool,
     quiet: bool,
+    max_bytes: int,
     **options: Any,
 ) -> None:
     """Train a network on DATA, save it, and draw how that went."""
@@ -218,10 +167,11 @@ def _train(
         raise _wrong(f"expected --plot or --no-plot; got both, with {plot}; leave one of them out")
     picture = None if no_plot else console.check_picture(plot, _CURVE)
     check_outputs([output, picture], [data, test])
-    rows = load_rows(data, "train", names)
+    rows = load_rows(data, "train", names, max_bytes)
     pair = classes_of(rows, data)
-    tests = load_rows(test, "test", names) if test is not None or data is None else None
-    if tests is not None:
+    tests = None
+    if test is not None or data is None:
+        tests = load_rows(test, "test", names, max_bytes)
         check_tests(tests, test, rows, pair)
     net, optimizer = _from_options(rows, options)
     console.show_facts(out, console.describe_plan(net, optimizer, rows, tests, options))
@@ -296,14 +246,25 @@ def _fit(
 
 @main.command(name="evaluate")
 @click.argument("model")
-@_data
-@_x
-@_y
-@_backend
-def _evaluate(model: str, data: str | None, x: str | None, y: str | None, backend: str) -> None:
+@options.data
+@options.x
+@options.y
+@options.backend
+@options.max_bytes
+@options.untrusted
+def _evaluate(
+    model: str,
+    data: str | None,
+    x: str | None,
+    y: str | None,
+    backend: str,
+    max_bytes: int,
+    apart: bool,
+) -> None:
     """Say how well MODEL does on DATA, on its test set if it has one."""
     names, out = _named(x, y, data), console.stdout()
-    net, rows = _open(model, backend), load_rows(data, "test", names)
+    read = untrusted.load_rows if apart else load_rows
+    net, rows = _open(model, backend, apart), read(data, "test", names, max_bytes)
     with about(data):
         loss, accuracy = evaluate(net, rows.X, rows.y)
     truth, pair = check_labels(rows.y, net.classes_, both=False)
@@ -323,17 +284,28 @@ def _evaluate(model: str, data: str | None, x: str | None, y: str | None, backen
 @main.command(name="predict")
 @click.argument("model")
 @click.argument("inputs", metavar="[PICTURE_OR_DATA]...", nargs=-1)
-@_x
-@_backend
-def _predict(model: str, inputs: tuple[str, ...], x: str | None, backend: str) -> None:
+@options.x
+@options.backend
+@options.max_bytes
+@options.untrusted
+def _predict(
+    model: str,
+    inputs: tuple[str, ...],
+    x: str | None,
+    backend: str,
+    max_bytes: int,
+    apart: bool,
+) -> None:
     """Name the class of PNG or JPEG pictures, or of the rows of a data file.
 
     A picture gives one line, a data file lines of CSV, with the probability of the class named.
     """
     if x is not None and not inputs:
         raise _wrong(f"expected a data file whose rows are called {x}; got none; name one")
-    net = _open(model, backend)
-    for name, X in [(name, read_input(net, name, x)) for name in inputs or [None]]:
+    net = _open(model, backend, apart)
+    read = untrusted.read_input if apart else read_input
+    expected = net.layer_sizes[0], net.picture_shape, max_bytes
+    for name, X in [(name, read(name, x, *expected)) for name in inputs or [None]]:
         with about(name):
             labels = net.predict(X)
         second = (labels == net.classes_[1]).astype(int)
@@ -348,10 +320,10 @@ def _predict(model: str, inputs: tuple[str, ...], x: str | None, backend: str) -
             lines.writerow([k, console.label_text(label), f"{probability:.6f}"])
 
 
-def _open(model: str, backend: str) -> Network:
+def _open(model: str, backend: str, apart: bool) -> Network:
     with _usage():
         target = get_backend(backend)
-    net = load_model(model, target)
+    net = (untrusted.load_model if apart else load_model)(model, target)
     if net.classes_ is None:
         raise InputError(f"{model}: expected a trained model; got one without classes; train it")
     return net
@@ -361,11 +333,12 @@ def _open(model: str, backend: str) -> Network:
 
 
 @main.command(name="compare")
-@_data
-@_x
-@_y
-@_hidden
-@_threads
+@options.data
+@options.x
+@options.y
+@options.hidden
+@options.threads
+@options.max_bytes
 @click.option("--epochs", type=click.IntRange(min=1), default=50, help="Updates of the full batch.")
 @click.option("--plot", metavar="FILE", help="A picture of the losses to write.")
 def _compare(
@@ -374,6 +347,7 @@ def _compare(
     y: str | None,
     hidden: tuple[int, ...],
     threads: int | None,
+    max_bytes: int,
     epochs: int,
     plot: str | None,
 ) -> None:
@@ -381,7 +355,7 @@ def _compare(
     out, names = console.stdout(), _named(x, y, data)
     picture = None if plot is None else console.check_picture(plot, plot)
     check_outputs([picture], [data])
-    rows = load_rows(data, "train", names)
+    rows = load_rows(data, "train", names, max_bytes)
     pair = classes_of(rows, data)
     sizes = (width(rows), *hidden, 1)
     with _usage():
@@ -400,8 +374,8 @@ def _compare(
 
 @main.command(name="inspect")
 @click.argument("file")
-@_max_bytes
-@click.option("--untrusted", "apart", is_flag=True, help="Read it in a child, under limits.")
+@options.max_bytes
+@options.untrusted
 def _inspect(file: str, max_bytes: int, apart: bool) -> None:
     """Say what FILE holds, a model or data, and whether all of it is accepted."""
     facts, good = (untrusted.inspect if apart else inspect)(file, max_bytes=max_bytes)

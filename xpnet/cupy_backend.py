@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from .arrays import CUDA, dlpack_device, numbers, on_host
+from .arrays import CUDA, dlpack_device, is_sparse, numbers, on_host
 from .device import PLAIN, TENSOR_CORES, Backend
 from .errors import BackendUnavailable
 from .formulas import Array, Formula
@@ -75,6 +75,14 @@ class CupyBackend(Backend):
             array = self.xp.asarray(numbers(array, name))  # on this device
             return self.xp.ascontiguousarray(array, dtype=dtype)
 
+    def sparse(self, X: Any, dtype: str) -> Any:
+        from cupyx.scipy.sparse import csr_matrix
+
+        with self:
+            rows = csr_matrix(X.tocsr().astype(dtype))
+            rows.sum_duplicates()
+            return rows
+
     def to_host(self, array: Array) -> np.ndarray:
         with self:
             host: np.ndarray = self.xp.asnumpy(array)
@@ -84,6 +92,9 @@ class CupyBackend(Backend):
         out.set(host)
 
     def gather(self, rows: Array, indices: Array, out: Array) -> None:
+        if is_sparse(rows):
+            out[...] = rows[indices].toarray()
+            return
         self.xp.take(rows, indices, axis=0, out=out)
 
     def compiler(self) -> Callable[..., Callable[..., None]]:

@@ -89,6 +89,10 @@ class Backend:
         """
         raise NotImplementedError
 
+    def sparse(self, X: Any, dtype: str) -> Any:
+        """The door in for sparse rows: CSR on this device in *dtype*, which `gather` knows."""
+        raise NotImplementedError
+
     def to_host(self, array: Array) -> np.ndarray:
         """The door out: *array* as a NumPy array, after all work on it is done."""
         raise NotImplementedError
@@ -98,7 +102,7 @@ class Backend:
         raise NotImplementedError
 
     def gather(self, rows: Array, indices: Array, out: Array) -> None:
-        """Write ``rows[indices]`` into *out*; every index is in range."""
+        """Write ``rows[indices]`` into *out*, dense; every index is in range."""
         raise NotImplementedError
 
     def seems_finite(self, array: Array) -> bool:

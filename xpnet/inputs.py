@@ -14,8 +14,7 @@ from .console import count
 from .data import Dataset, load, load_hdf5, load_picture
 from .errors import DataError, InputError, OutputError
 from .files import check_writable
-from .hdf5 import contents, holds, open_file, read_dataset
-from .network import Network
+from .hdf5 import MAX_BYTES, contents, holds, open_file, read_dataset
 
 if TYPE_CHECKING:
     import h5py
@@ -24,7 +23,10 @@ _DATA_ENDINGS = (".h5", ".hdf5")
 
 
 def load_rows(
-    path: str | None, part: Literal["train", "test"], names: tuple[str, str] | None = None
+    path: str | None,
+    part: Literal["train", "test"],
+    names: tuple[str, str] | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Dataset:
     """Load the arrays of these *names* from a data file, or what `_find` finds; else circles."""
     if path is None:
@@ -33,7 +35,7 @@ def load_rows(
         x, y = names or _find(file, part)
     if not is_data(path):
         raise DataError(f"{path}: expected a data file ending in {' or '.join(_DATA_ENDINGS)}")
-    rows = load_hdf5(path, X=x, y=y)
+    rows = load_hdf5(path, X=x, y=y, max_bytes=max_bytes)
     check_finite(rows.X, f"{path}: {x}")
     return rows
 
@@ -86,21 +88,29 @@ def check_outputs(outputs: Sequence[str | None], inputs: Sequence[str | None]) -
         check_writable(output)
 
 
-def read_input(net: Network, path: str | None, x: str | None) -> Any:
-    """Read a picture, or the rows of a data file, named *x* there, which needs no labels."""
+def read_input(
+    path: str | None,
+    x: str | None,
+    features: int,
+    picture_shape: tuple[int, ...] | None,
+    max_bytes: int = MAX_BYTES,
+) -> Any:
+    """Read rows for a model of *features*, maybe of pictures of that shape.
+
+    They come from a picture, or from a data file, where they are called *x* and need no labels.
+    """
     if path is None:
         return load(None, "test").X
     if not is_data(path):
-        if net.picture_shape is None:
-            features = count(net.layer_sizes[0], "feature")
+        if picture_shape is None:
             raise InputError(
                 f"{path}: expected a data file, {' or '.join(_DATA_ENDINGS)}: this model takes "
-                f"rows of {features}, no pictures"
+                f"rows of {count(features, 'feature')}, no pictures"
             )
-        return load_picture(path, net.picture_shape)
+        return load_picture(path, picture_shape)
     with open_file(path) as file:
         name = _find(file, "test")[0] if x is None else x
-        X = check_X(read_dataset(file, name), f"{path}: {name}")
+        X = check_X(read_dataset(file, name, max_bytes=max_bytes), f"{path}: {name}")
     check_finite(X, f"{path}: {name}")
     return X
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .activations import ACTIVATIONS
-from .arrays import is_on_host
+from .arrays import is_on_host, is_sparse
 from .backend import Backend, dtype_of, get_backend
 from .checks import check_finite
 from .errors import InputError, known, real, unknown
@@ -205,6 +205,22 @@ class Network:
             check_finite(backend.to_host(A), name)
         return (A if scaling is None else self._scaled(A, scaling)).T
 
+    def rows(self, X: Any, name: str = "X", *, finite: bool = False) -> Any:
+        """Return `columns` transposed, rows ``(m, n_0)`` on the device; sparse ones stay sparse."""
+        if not is_sparse(X):
+            return self.columns(X, name, finite=finite).T
+        if X.ndim != 2 or X.shape[1] != self.layer_sizes[0] or X.shape[0] == 0:
+            raise InputError(
+                f"{name}: expected rows of {self.layer_sizes[0]} features; got shape {X.shape}"
+            )
+        rows = self.backend.sparse(X, self.dtype)
+        if finite and not self.backend.seems_finite(rows.data):
+            check_finite(self.backend.to_host(rows.data), f"{name}.data")
+        if self.scaling is not None:  # it centres nothing: `fit_scaling` sees to that
+            scale = self.backend.asarray(self.scaling.scale, self.dtype)
+            rows.data *= scale[rows.indices]
+        return rows
+
     def _scaled(self, rows: Array, scaling: Scaling) -> Array:
         """Return scaled *rows* in the network's dtype, computed in their own, some at a time."""
         backend, out = self.backend, self.backend.xp.empty(rows.shape, dtype=self.dtype)
@@ -257,7 +273,19 @@ class Network:
 
     def _scores(self, X: Any) -> Array:
         # To look closely at rows that are not on the host would stop the device.
-        return self.logits(self.columns(X, finite=is_on_host(X)))
+        return self.scores(self.rows(X, finite=is_on_host(X)))
+
+    def scores(self, rows: Any) -> Array:
+        """Return `logits` of what `rows` returned; sparse rows are made dense some at a time."""
+        if not is_sparse(rows):
+            return self.logits(rows.T)
+        xp, m = self.backend.xp, rows.shape[0]
+        Z = xp.empty((1, m), dtype=self.dtype)
+        step = max(1, self.backend.chunk // max(self.layer_sizes))
+        for start in range(0, m, step):
+            part = slice(start, start + step)
+            Z[:, part] = self.logits(rows[part].toarray().T)
+        return Z
 
     def forward(self, X: Any) -> Array:
         """Return ``A_L = σ(Z_L)`` of rows *X*, shape ``(m, 1)``: P(second class)."""
@@ -279,7 +307,7 @@ class Network:
         return second.astype(int) if self.classes_ is None else self.classes_[second.astype(int)]
 
     def _as_came(self, result: Array, X: Any) -> Array:
-        return result if self.backend.is_native(X) else self.backend.to_host(result)
+        return self.backend.to_host(result) if is_on_host(X) else result
 
     def loss_and_gradients(
         self, X: Any, y: Any, loss: str | Loss = "logistic"

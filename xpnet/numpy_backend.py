@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-from .arrays import on_host
+from .arrays import is_on_host, is_sparse, on_host
 from .compiler import Compiler
 from .device import Backend
 from .errors import InputError
@@ -51,6 +51,13 @@ class NumpyBackend(Backend):
         with np.errstate(over="ignore"):  # what becomes infinite is found by who looks for it
             return np.asarray(on_host(array, name), dtype, order="C")
 
+    def sparse(self, X: Any, dtype: str) -> Any:
+        if not is_on_host(X):
+            X = X.get()
+        rows = X.tocsr().astype(dtype)
+        rows.sum_duplicates()
+        return rows
+
     def to_host(self, array: np.ndarray) -> np.ndarray:
         return array
 
@@ -58,6 +65,9 @@ class NumpyBackend(Backend):
         out[...] = host
 
     def gather(self, rows: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
+        if is_sparse(rows):
+            rows[indices].toarray(out=out)
+            return
         rows.take(indices, axis=0, out=out, mode="clip")  # the default mode buffers out
 
     def compiler(self) -> Callable[..., Callable[..., None]]:

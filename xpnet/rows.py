@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import is_sparse
 from .checks import check_weights
 from .errors import InputError
 from .formulas import Array
@@ -30,7 +31,7 @@ class Rows:
     @property
     def sparse(self) -> bool:
         """Whether X is sparse, so that batches are made dense one by one."""
-        return hasattr(self.X, "tocsr")
+        return is_sparse(self.X)
 
 
 def present(
@@ -55,7 +56,7 @@ def check_memory(net: Network, X: Any, batch_size: int | None) -> None:
     """Raise `InputError` unless rows *X* and what training them takes fit the device's memory."""
     m, itemsize = X.shape[0], np.dtype(net.dtype).itemsize
     moves = not net.backend.is_native(X) or str(X.dtype) != net.dtype or net.scaling is not None
-    rows = 0 if hasattr(X, "tocsr") or not moves else m * net.layer_sizes[0]
+    rows = 0 if is_sparse(X) or not moves else m * net.layer_sizes[0]
     widest = 3 * sum(net.layer_sizes) * min(batch_size or m, m)
     needed, there = itemsize * (rows + widest + 6 * net.layout.n_flat), net.backend.memory()
     if there is not None and needed > there:
@@ -72,7 +73,7 @@ def _gigabytes(n: float) -> str:
 
 def place(net: Network, X: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:
     """Move checked data to the device once."""
-    rows = net.columns(X, finite=True).T
+    rows = net.rows(X, finite=True)
     Y = net.targets(targets, rows.shape[0]).T
     w = None if weights is None else net.backend.asarray(weights, net.dtype).reshape(-1, 1)
     return Rows(rows, Y, w, weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,9 +17,9 @@ from .formulas import Array, Formula, Xp, accumulate
 from .layout import ALIGNMENT
 from .losses import LOSSES, Loss
 from .network import Network
-from .optimizers import clip_value, decay, penalise, scale_by
 from .passes import Pass
 from .rows import Rows
+from .rules import clip_value, decay, penalise, scale_by
 from .state import TrainingState
 
 __all__ = ["Plan", "Run"]
@@ -33,6 +33,7 @@ class Plan:
     shuffle: bool = True
     input_noise: float = 0.0
     average: float = 0.0
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
 
 
 def _average(xp: Xp, average: Array, theta: Array, gain: float) -> Array:
@@ -144,7 +145,12 @@ class _Update:
         if self.has_weights:
             self.penalise = compiler(penalise, first[weights], theta[weights])
             self.decay = compiler(decay, theta[weights])
-        self.move = compiler(self.optimizer.formula, theta, first, *vectors)
+        rule = self.optimizer.rule
+        if run.factors is None:
+            self.move = compiler(rule.formula, theta, first, *vectors)
+        else:
+            factors = run.factors[part]
+            self.move = compiler(rule.formula_with_factors, theta, first, factors, *vectors)
         self.gain = 1.0 - run.plan.average
         self.average = None
         if run.plan.average > 0.0:
@@ -191,6 +197,7 @@ class Run:
         self.order = xp.arange(m, dtype="int64") if gathered else None
         self.key = xp.zeros((net.depth, 1, 1), dtype="uint32")
         self.keys = xp.zeros((len(starts), net.depth, 1, 1), dtype="uint32")
+        self.factors = self._factors() if plan.rate_factors else None
         self._start_average()
         n = net.backend.workers(net.layout.flops(width))
         gradients = [net.gradient, *(xp.zeros_like(net.gradient) for _ in range(n - 1))]
@@ -211,6 +218,14 @@ class Run:
         """Where *width* columns from *start* of a batch draw their random numbers from."""
         backend = self.net.backend
         return Places(backend.xp, backend.compiler(), self.key, start, width)
+
+    def _factors(self) -> Array:
+        """The factors on the learning rate, laid out like θ."""
+        flat = self.net.backend.xp.zeros_like(self.net.theta) + 1.0
+        for name, view in self.net.layout.named(flat).items():
+            kind = name.rstrip("0123456789")
+            view[...] = self.plan.rate_factors.get(name, self.plan.rate_factors.get(kind, 1.0))
+        return flat
 
     def _start_average(self) -> None:
         """The average starts at θ, or goes on where a run left both."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from .arrays import is_on_host
 from .checks import check_problem
-from .errors import InputError, known, positive, real
+from .errors import InputError, known, positive, real, unknown
 from .formulas import Array
 from .lbfgs import check_steady, minimize
 from .losses import LOSSES, Loss, get_loss
@@ -23,7 +23,7 @@ from .preprocessing import SCALERS, fit_scaling
 from .rows import check_memory, place, present
 from .run import Plan, Run
 from .state import History, TrainingState
-from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy, scores
+from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy
 
 __all__ = ["EarlyStopping", "Epoch", "History", "evaluate", "train"]
 
@@ -57,6 +57,7 @@ def train(
     input_noise: float = 0.0,
     average: float = 0.0,
     scaling: str | None = None,
+    rate_factors: Mapping[str, float] | None = None,
     classes: Sequence[Any] | None = None,
     shuffle: bool = True,
     seed: int = 0,
@@ -99,6 +100,9 @@ def train(
     scaling : {None, "standard", "robust", "max_abs"}
         Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`. Pictures are
         not scaled; a run that goes on keeps the scaling that there is.
+    rate_factors : mapping, optional
+        Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``,
+        ``"b"``, ``"gamma"``, ``"scale"``); 1 for what is not named.
     classes : pair of labels, optional
         The negative one first; by default the labels in sorted order.
     shuffle : bool
@@ -139,6 +143,7 @@ def train(
     if isinstance(rule, LBFGS):
         check_steady(net, rule, {"input_noise": noise, "average": average})
         batch_size = None
+    factors = _rate_factors(net, rate_factors or {})
     going_on = warm_start and net.training is not None
     if going_on and classes is None:
         classes = net.classes_
@@ -158,7 +163,7 @@ def train(
             check_stopping(early_stopping, watch)
             wanted = TrainingState(rule, seed, batch_size, {}, loss=loss.name)
             state = _state(net, wanted, going_on=going_on, watch=watch)
-            run = Run(net, state, rows, Plan(loss, shuffle, noise, average))
+            run = Run(net, state, rows, Plan(loss, shuffle, noise, average, factors))
         net.training, net.classes_, net.temperature = state, pair, 1.0
         with net.backend.splitting(len(run.workers)):
             _Loop(run, state.epoch + epochs, watch, early_stopping, limit, calls).go()
@@ -257,7 +262,7 @@ def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[f
     X, targets, weights = present(net, X, targets, sample_weight)
     with net.backend.products(net.precision):
         rows = place(net, X, targets, weights)
-        found = loss_and_accuracy(net, scores(net, rows), rows, LOSSES["logistic"])
+        found = loss_and_accuracy(net, net.scores(rows.X), rows, LOSSES["logistic"])
         loss, accuracy = net.backend.to_host(found).tolist()
         return loss, accuracy
 
@@ -297,6 +302,14 @@ def _callbacks(callback: Callback | Iterable[Callback] | None) -> list[Callback]
         if call is not None and not callable(call):
             raise InputError(f"callback: expected a callable or several; got {call!r}")
     return [call for call in calls if call is not None]
+
+
+def _rate_factors(net: Network, factors: Mapping[str, float]) -> dict[str, float]:
+    kinds = dict.fromkeys(name.rstrip("0123456789") for name in net.parameters)
+    for name in factors:
+        if name not in net.parameters and name not in kinds:
+            raise unknown("rate_factors", name, [*kinds, *net.parameters])
+    return {name: real(f"rate_factors[{name!r}]", f, least=0.0) for name, f in factors.items()}
 
 
 def _seed(seed: Any) -> int:
@@ -348,10 +361,10 @@ def _state(
     if not going_on or old is None:
         wanted.vectors = {name: net.backend.xp.zeros_like(net.theta) for name in optimizer.state}
         return wanted
-    if type(old.optimizer) is not type(optimizer):
+    if (old.optimizer.name, old.optimizer.state) != (optimizer.name, optimizer.state):
         raise InputError(
-            f"warm_start: expected the optimizer of the last run, {old.optimizer.name}; "
-            f"got {optimizer.name}; its state does not fit"
+            f"warm_start: expected the optimizer of the last run, {old.optimizer.name} with state "
+            f"{old.optimizer.state}; got {optimizer.name} with {optimizer.state}"
         )
     measured = ["loss", *([] if watch is None else watch.names)]
     if old.epoch and set(old.history) != set(measured):
@@ -361,7 +374,4 @@ def _state(
         )
     wanted.history = History({name: list(values) for name, values in old.history.items()})
     wanted.vectors, wanted.step, wanted.epoch = dict(old.vectors), old.step, old.epoch
-    for name in optimizer.state:  # momentum may have come since
-        if name not in wanted.vectors:
-            wanted.vectors[name] = net.backend.xp.zeros_like(net.theta)
     return wanted

@@ -19,24 +19,34 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
-from . import errors
+from . import errors, inputs
 from .backend import Backend, get_backend
 from .checkpoint import build_network, read_model
 from .data import Dataset
-from .data import load_hdf5 as load_data
 from .errors import DataError, InputError, ModelFileError, XpnetError
+from .hdf5 import MAX_BYTES
 from .inspection import Facts
 from .inspection import inspect as inspect_here
 from .network import Network
 
-__all__ = ["JOBS", "Limits", "apply_limits", "ask", "inspect", "load_hdf5", "load_model"]
+__all__ = [
+    "JOBS",
+    "Limits",
+    "apply_limits",
+    "ask",
+    "inspect",
+    "load_model",
+    "load_rows",
+    "read_input",
+]
 
 Answer = tuple[Any, dict[str, np.ndarray]]  #: values that JSON has, and arrays by name
 
@@ -70,19 +80,45 @@ def load_model(
     return build_network(path, arrays, target)
 
 
-def load_hdf5(
-    path: str | os.PathLike[str], limits: Limits | None = None, **options: Any
+def load_rows(
+    path: str | None,
+    part: Literal["train", "test"],
+    names: tuple[str, str] | None = None,
+    max_bytes: int = MAX_BYTES,
+    limits: Limits | None = None,
 ) -> Dataset:
-    """Load a data set as `data.load_hdf5` does, with its *options*, but let a child read the file.
+    """Load rows and labels as `inputs.load_rows` does, but let a child read the file.
 
     Raises what that raises; a `DataError` also where the child failed.
     """
-    names, arrays = ask("data", path, limits, **options)
-    classes = names and tuple(map(str, names[:2]))
-    X, y = (arrays.get(name, np.empty(0)) for name in ("X", "y"))
-    if y.dtype.kind == "S":
-        y = np.char.decode(y, "utf-8")
-    return Dataset(X, y, classes, Path(path).stem)
+    if path is None:
+        return inputs.load_rows(None, part)
+    classes, arrays = ask("rows", path, limits, part=part, names=names, max_bytes=max_bytes)
+    with _proper(path):
+        pair = None if classes is None else (str(classes[0]), str(classes[1]))
+        y = arrays["y"]
+        y = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
+        return Dataset(arrays["X"], y, pair, Path(path).stem)
+
+
+def read_input(
+    path: str | None,
+    x: str | None,
+    features: int,
+    picture_shape: tuple[int, ...] | None,
+    max_bytes: int = MAX_BYTES,
+    limits: Limits | None = None,
+) -> np.ndarray:
+    """Read rows or a picture as `inputs.read_input` does, but let a child read the file.
+
+    Raises what that raises; a `DataError` also where the child failed.
+    """
+    if path is None:
+        return inputs.load_rows(None, "test").X
+    options = {"x": x, "features": features, "picture_shape": picture_shape}
+    _, arrays = ask("input", path, limits, max_bytes=max_bytes, **options)
+    with _proper(path):
+        return arrays["X"]
 
 
 def inspect(
@@ -93,8 +129,10 @@ def inspect(
     Raises a `DataError` where the child failed.
     """
     answer, _ = ask("inspect", path, limits, **options)
-    facts, good = answer if isinstance(answer, list) and len(answer) == 2 else ([], False)
-    return [(_printable(str(name)), _printable(str(text))) for name, text in facts], good is True
+    with _proper(path):
+        facts, good = answer
+        pairs = [(_printable(str(name)), _printable(str(text))) for name, text in facts]
+        return pairs, good is True
 
 
 def ask(
@@ -104,7 +142,7 @@ def ask(
 
     Parameters
     ----------
-    job : {"data", "inspect", "model"}
+    job : {"input", "inspect", "model", "rows"}
         A name in `JOBS`.
     path : path
     limits : Limits, optional
@@ -147,10 +185,7 @@ def ask(
             complaints.seek(0)
             last = complaints.read(2**16).decode(errors="replace").strip().rpartition("\n")[2]
             kind = ModelFileError if job == "model" else DataError
-            raise kind(
-                f"{path}: the process that read it {came}{last and f': {_printable(last)}'}; the "
-                "file is damaged or means harm, or needs more than these limits"
-            ) from broken
+            raise kind(_blame(path, came, last)) from broken
         finally:
             timer.cancel()
             child.kill()
@@ -159,6 +194,24 @@ def ask(
 def _stop(child: subprocess.Popen[bytes], late: threading.Event) -> None:
     late.set()
     child.kill()
+
+
+def _blame(path: str, came: str, last: str) -> str:
+    """Return the message on a child that *came* to an end, and the *last* line it printed."""
+    said = f": {_printable(last)}" if last else ""
+    return (
+        f"{path}: the process that read it {came}{said}; the file is damaged or means harm, or "
+        "needs more than these limits"
+    )
+
+
+@contextmanager
+def _proper(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what an answer of the wrong form leads to into one error."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as problem:
+        raise DataError(_blame(os.fspath(path), "sent no proper answer", "")) from problem
 
 
 class Broken(Exception):  # noqa: N818 - it never leaves this file
@@ -267,14 +320,23 @@ def _model(path: str) -> Answer:
     return None, read_model(path)
 
 
-def _data(path: str, **options: Any) -> Answer:
-    found = load_data(path, **options)
+def _rows(path: str, **options: Any) -> Answer:
+    found = inputs.load_rows(path, **options)
     y = np.char.encode(found.y, "utf-8") if found.y.dtype.kind == "U" else found.y
     return found.classes, {"X": found.X, "y": y}
 
 
+def _input(path: str, **options: Any) -> Answer:
+    return None, {"X": inputs.read_input(path, **options)}
+
+
 #: What a child can do: each takes a path and options, and returns values that JSON has, and arrays.
-JOBS: dict[str, Callable[..., Answer]] = {"data": _data, "inspect": _inspect, "model": _model}
+JOBS: dict[str, Callable[..., Answer]] = {
+    "input": _input,
+    "inspect": _inspect,
+    "model": _model,
+    "rows": _rows,
+}
 
 
 def apply_limits(limits: Limits) -> None:

@@ -16,7 +16,7 @@ from .network import Network
 from .rows import Rows
 from .settings import AT_LEAST_0, Range, Settings
 
-__all__ = ["EarlyStopping", "Watch", "check_stopping", "loss_and_accuracy", "scores"]
+__all__ = ["EarlyStopping", "Watch", "check_stopping", "loss_and_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Watch:
 
     def look(self) -> Array:
         """Return, on the device, the validation loss and accuracy; keep the logits there."""
-        self.Z = scores(self.net, self.rows)
+        self.Z = self.net.scores(self.rows.X)
         return loss_and_accuracy(self.net, self.Z, self.rows, self.loss)
 
     def measure(self) -> dict[str, float]:
@@ -144,19 +144,6 @@ def check_stopping(stopping: EarlyStopping | None, watch: Watch | None) -> None:
         raise InputError(
             f"monitor: expected one of {', '.join(measured)}; got {stopping.monitor!r}; {hint}"
         )
-
-
-def scores(net: Network, rows: Rows) -> Array:
-    """Return the logits of *rows*, ``(1, m)`` on the device; sparse ones made dense in turns."""
-    if not rows.sparse:
-        return net.logits(rows.X.T)
-    backend, m = net.backend, len(rows)
-    Z = backend.xp.empty((1, m), dtype=net.dtype)
-    step = max(1, backend.chunk // max(net.layer_sizes))
-    for start in range(0, m, step):
-        part = slice(start, start + step)
-        Z[:, part] = net.logits(rows.X[part].toarray().T)
-    return Z
 
 
 def loss_and_accuracy(net: Network, Z: Array, rows: Rows, loss: Loss) -> Array:

@@ -287,6 +287,13 @@ BAD = [
     Bad("external raw storage", external_storage, ("'X'", "external storage; expected numbers")),
     Bad("virtual data set", virtual, ("'X'", "a virtual data set; expected numbers stored in")),
     Bad(
+        "virtual data set, listed beside an absent name",
+        virtual,
+        ("'absent' is not in the file", "'X' (virtual)"),
+        {"X": "absent", "y": "y"},
+        whole=False,
+    ),
+    Bad(
         "filter scale-offset",
         create("X", (4, 3), "i4", chunks=(4, 3), scaleoffset=3),
         ("'X'", FILTER, "got number 6"),
