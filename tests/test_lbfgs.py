@@ -147,6 +147,7 @@ def test_it_learns_by_batches_of_all_rows():
         (LBFGS(), {"dropout": 0.5}, {}, "dropout: expected none with lbfgs, .*; got 0.5"),
         (LBFGS(), {}, {"input_noise": 0.1}, "input_noise: expected none with lbfgs"),
         (LBFGS(), {}, {"average": 0.9}, "average: expected none with lbfgs"),
+        (LBFGS(), {}, {"rate_factors": {"b": 0.5}}, "rate_factors: expected none with lbfgs"),
         (LBFGS(l1=0.1), {}, {}, "l1: expected none .* or alpha to regularise"),
         (LBFGS(weight_decay=0.1), {}, {}, "weight_decay: expected none"),
         (LBFGS(clip_norm=1.0), {}, {}, "clip_norm: expected none"),

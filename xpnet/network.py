@@ -319,8 +319,7 @@ class Network:
         X : array of shape (m, n_0)
         y : array of shape (m,)
             0 and 1.
-        loss : Loss or str
-            One of `losses.LOSSES`, or one of your own.
+        loss : Loss or {"logistic", "focal", "squared_hinge"}
 
         Returns
         -------

@@ -137,13 +137,14 @@ def train(
     smoothing = real("label_smoothing", label_smoothing, least=0.0, below=1.0)
     noise = real("input_noise", input_noise, least=0.0)
     limit = None if max_seconds is None else real("max_seconds", max_seconds, above=0.0)
-    calls, seed = _callbacks(callback), _seed(seed)
+    calls, seed, factors = _callbacks(callback), _seed(seed), _rate_factors(net, rate_factors or {})
     if batch_size is not None:
         batch_size = positive("batch_size", batch_size)
     if isinstance(rule, LBFGS):
-        check_steady(net, rule, {"input_noise": noise, "average": average})
+        check_steady(
+            net, rule, {"input_noise": noise, "average": average, "rate_factors": len(factors)}
+        )
         batch_size = None
-    factors = _rate_factors(net, rate_factors or {})
     going_on = warm_start and net.training is not None
     if going_on and classes is None:
         classes = net.classes_
@@ -305,6 +306,8 @@ def _callbacks(callback: Callback | Iterable[Callback] | None) -> list[Callback]
 
 
 def _rate_factors(net: Network, factors: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(factors, Mapping):
+        raise InputError(f"rate_factors: expected a mapping of names to numbers; got {factors!r}")
     kinds = dict.fromkeys(name.rstrip("0123456789") for name in net.parameters)
     for name in factors:
         if name not in net.parameters and name not in kinds:
