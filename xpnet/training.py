@@ -19,7 +19,7 @@ from .lbfgs import check_steady, minimize
 from .losses import LOSSES, Loss, get_loss
 from .network import Network, is_uint8
 from .optimizers import LBFGS, Optimizer, get_optimizer
-from .preprocessing import SCALERS, fit_scaling
+from .preprocessing import SCALERS, Scaling, fit_scaling
 from .rows import check_memory, place, present
 from .run import Plan, Run
 from .state import History, TrainingState
@@ -56,9 +56,9 @@ def train(
     label_smoothing: float = 0.0,
     input_noise: float = 0.0,
     average: float = 0.0,
-    scaling: str | None = None,
+    scaling: str | Scaling | None = None,
     rate_factors: Mapping[str, float] | None = None,
-    classes: Sequence[Any] | None = None,
+    classes: Sequence[Any] | np.ndarray | None = None,
     shuffle: bool = True,
     seed: int = 0,
     warm_start: bool = False,
@@ -96,15 +96,16 @@ def train(
         The standard deviation of the noise on the rows of every step.
     average : float
         β in [0, 1): the network ends with, and is validated with, the parameters' exponential
-        moving average ``θ̄ := β θ̄ + (1-β) θ`` over the steps; 0 takes none.
-    scaling : {None, "standard", "robust", "max_abs"}
-        Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`. Pictures are
-        not scaled; a run that goes on keeps the scaling that there is.
+        moving average ``θ̄ := β_t θ̄ + (1-β_t) θ`` over the steps t, with ``β_t = min(β, t/(t+9))``
+        so that the start is soon forgotten; 0 takes none.
+    scaling : {None, "standard", "robust", "robust_std", "max_abs"} or Scaling
+        Fitted to the rows, or already, and kept by the network: see `preprocessing.fit_scaling`.
+        Pictures are not scaled; a run that goes on keeps the scaling that there is.
     rate_factors : mapping, optional
         Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``,
         ``"b"``, ``"gamma"``, ``"scale"``); 1 for what is not named.
     classes : pair of labels, optional
-        The negative one first; by default the labels in sorted order.
+        The negative one first, and *y* may hold one alone; by default the labels in sorted order.
     shuffle : bool
         Whether batches are drawn in a new order every epoch, given by (*seed*, epoch).
     seed : int
@@ -147,9 +148,9 @@ def train(
     going_on = warm_start and net.training is not None
     if going_on and classes is None:
         classes = net.classes_
-    X, targets, pair = check_problem(X, y, classes, both=not going_on)
+    X, targets, pair = check_problem(X, y, classes)
     X, targets, weights = present(net, X, targets, sample_weight)
-    if weights is not None and not going_on and len(np.unique(targets)) < 2:
+    if classes is None and targets.min() == targets.max():
         raise InputError("sample_weight: expected some above 0 in both classes; got one class only")
     if batch_size is not None:
         batch_size = min(batch_size, len(targets))
@@ -279,10 +280,15 @@ def _taken_back(net: Network) -> Iterator[None]:
 
 
 def _learn_scaling(
-    net: Network, X: Any, weights: np.ndarray | None, scaling: str | None, *, going_on: bool
+    net: Network,
+    X: Any,
+    weights: np.ndarray | None,
+    scaling: str | Scaling | None,
+    *,
+    going_on: bool,
 ) -> None:
     """Learn whether rows *X* are pictures, and how they are scaled, if the net does not know it."""
-    if scaling is not None:
+    if not (scaling is None or isinstance(scaling, Scaling)):
         known("scaling", scaling, SCALERS)
     if X.ndim > 2:
         net.picture_shape = tuple(X.shape[1:])
@@ -290,8 +296,8 @@ def _learn_scaling(
         net.picture_shape = None
     if going_on:
         return
-    net.scaling = None
-    if scaling is not None and net.picture_shape is None:
+    net.scaling = scaling if isinstance(scaling, Scaling) else None
+    if isinstance(scaling, str) and net.picture_shape is None:
         host = X if is_on_host(X) else net.backend.to_host(net.backend.asarray(X))
         net.scaling = fit_scaling(scaling, host, weights)
 
