@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .arrays import from_dlpack_on_host, is_on_host
 from .backend import Backend
-from .checks import check_X
+from .checks import check_unchanged, check_X
 from .errors import InputError
 from .initializers import RandomSource, check_random_state, draw_seed
 from .network import Network
@@ -231,7 +231,9 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
         if not is_on_host(X):
             self.n_features_in_ = check_X(X).shape[1]
             return X, y
-        X, y = validate_data(self, X, from_dlpack_on_host(y))
+        check_unchanged(X, "X")
+        check_unchanged(y, "y")
+        X, y = validate_data(self, from_dlpack_on_host(X, "X"), from_dlpack_on_host(y, "y"))
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind != "binary":
@@ -241,7 +243,10 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):
         return X, y
 
     def _rows(self, X: Any) -> Any:
-        return validate_data(self, X, reset=False) if is_on_host(X) else X
+        check_unchanged(X, "X")
+        if not is_on_host(X):
+            return X
+        return validate_data(self, from_dlpack_on_host(X, "X"), reset=False)
 
 
 @contextlib.contextmanager
