@@ -87,7 +87,7 @@ def result(bench, rows=100, **of_xpnet):
     ours = {"auc": 0.9, "log_loss": 0.3, "seconds": 1.0} | of_xpnet
     fits |= {"xpnet": [fit(**ours), fit(**ours)]}
     seen = {"set": "bank", "shape": (rows, 3), "fits": fits}
-    run = {"date": "2026-01-02T03", "processor": "some", "threads": 2, "seeds": 2}
+    run = {"date": "2026-01-02T03", "processor": "some", "threads": 2, "seeds": 2, "load": 0.9}
     return run | {"versions": {"numpy": "2"}, "sets": [seen], "absent": ["adult"]}
 
 
@@ -122,6 +122,7 @@ def test_the_report_says_it_all(bench):
     said = bench.ahead.text(result(bench, 10_000, seconds=3.0))
     deviation = statistics.stdev([0.8, 0.82])
     assert f"| 0.8100 ± {deviation:.4f} | 0.4000 ± 0.0000 | 0.9000 ± 0.0000 |" in said
+    assert "The machine was busy, load 0.9" in said
     assert "- adult: no figures, its file is absent" in said
     assert "- LightGBM: no figures, it is not installed" in said
     assert "| LightGBM                    |               – |" in said

@@ -25,8 +25,8 @@ class Option(NamedTuple):
     Those are beside what `launches` says of a plain run: so many once, and in each hidden layer.
     """
 
-    net: dict = {}
-    train: dict = {}
+    net: dict
+    train: dict
     once: int = 0
     each: int = 0
 
@@ -51,6 +51,7 @@ OPTIONS = {
     # forward: two sums, centred, scaled; backward: dγ, two sums, and two formulas
     "normalisation": Option({"normalization": "layer"}, {}, each=9),
     "input scale": Option({"input_scale": True}, {}, once=3),
+    "rate factors": Option({}, {"rate_factors": {"W": 2.0, "W1": 0.5, "b": 0.1}}),
     "average": Option({}, {"average": 0.9}, once=1),
     "weights": Option({}, {"sample_weight": weights}, once=1),
     "alpha": Option({}, {"optimizer": Adam(alpha=0.1)}, once=1),
@@ -98,7 +99,7 @@ def network(option, backend, dtype="float64", sizes=(5, 8, 6, 1)):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_same_seed_same_run(backend, name, dtype):
-    """To 1e-3 in float32, to 1e-9 in float64: over 8 epochs of 3 steps, with a shorter last batch."""
+    """To 1e-3 in float32, to 1e-9 in float64, over 8 epochs of 3 steps, the last shorter."""
     X, y = problem()
     curves, option = [], OPTIONS[name]
     for where in (backend, "numpy"):
@@ -185,8 +186,8 @@ def counts_of_an_epoch(double, depth, batches, option):
     net = Network(sizes, "tanh", backend=double, random_state=0, **option.net)
     counts = []
     train(
-        net, X, y, epochs=3, batch_size=5, callback=lambda _: counts.append(double.xp.counts.snapshot()),
-        **settle(option, 5 * batches),
+        net, X, y, epochs=3, batch_size=5, **settle(option, 5 * batches),
+        callback=lambda _: counts.append(double.xp.counts.snapshot()),
     )  # fmt: skip
     first, second = (b - a for a, b in itertools.pairwise(counts))
     assert first == second

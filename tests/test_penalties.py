@@ -122,6 +122,31 @@ def test_only_weights_are_penalised(backend, change):
         assert np.array_equal(plain, penalised) is not name.startswith("W"), name
 
 
+def test_rate_factors_are_rates_of_parameter_groups(backend):
+    torch = pytest.importorskip("torch", reason="PyTorch, the judge, is not installed")
+    net, (X, y) = network(backend), problem()
+    rates = {"W": 1.0, "W1": 0.3, "b": 0.0, "b3": 2.0, "gamma": 0.5, "scale": 6.0}
+    leaf = {
+        k: torch.tensor(backend.to_host(v).copy(), requires_grad=True)
+        for k, v in net.parameters.items()
+    }
+    groups = [
+        {"params": [value], "lr": 0.02 * rates.get(name, rates[name.rstrip("123")])}
+        for name, value in leaf.items()
+    ]
+    judge = torch.optim.Adam(groups)
+    for _ in range(5):
+        judge.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(
+            forward(torch, leaf, X), torch.tensor(y).double()
+        ).backward()
+        judge.step()
+    train(net, X, y, optimizer=Adam(0.02), epochs=5, rate_factors=rates)
+    for name, mine in net.parameters.items():
+        expected = leaf[name].detach().numpy()
+        np.testing.assert_allclose(backend.to_host(mine), expected, rtol=1e-8, atol=1e-11)
+
+
 @pytest.mark.parametrize("optimizer", [run[0] for run in RUNS.values()], ids=RUNS)
 def test_threads_agree(optimizer, monkeypatch):
     one, three = network(get_backend("numpy", threads=1)), network(get_backend("numpy", threads=3))

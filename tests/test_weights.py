@@ -83,6 +83,19 @@ def test_zero_is_absence(backend, batch_size, where):
     np.testing.assert_array_equal(backend.to_host(zero.theta), backend.to_host(absent.theta))
 
 
+@pytest.mark.parametrize("kind", ["csr", "coo", "csc"])
+def test_sparse_rows_may_be_absent(kind):
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = problem()
+    weights = np.arange(30) % 3.0
+    there = weights > 0
+    rows = getattr(sparse, f"{kind}_array")(np.where(X > 0.5, X, 0.0))
+    zero, history = run(rows, y, weights, batch_size=7)
+    absent, expected = run(rows.tocsr()[there], y[there], weights[there], batch_size=7)
+    assert history == expected
+    np.testing.assert_array_equal(zero.theta, absent.theta)
+
+
 def test_pictures_may_be_absent(backend):
     rng = np.random.default_rng(0)
     pictures, y = rng.integers(0, 256, (10, 2, 2), dtype=np.uint8), np.arange(10) % 2

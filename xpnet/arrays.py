@@ -14,6 +14,7 @@ __all__ = [
     "CUDA",
     "array_namespace",
     "as_kind_of",
+    "as_numpy",
     "dlpack_device",
     "from_dlpack_on_host",
     "is_on_host",
@@ -61,7 +62,7 @@ def is_on_host(array: object) -> bool:
     return device is None or device[0] == HOST
 
 
-def from_dlpack_on_host(array: Any) -> Any:
+def from_dlpack_on_host(array: Any, name: str = "array") -> Any:
     """Foreign arrays as NumPy arrays, moved to the host where they are not; the rest unchanged."""
     device = dlpack_device(array)
     if device is None:
@@ -69,10 +70,25 @@ def from_dlpack_on_host(array: Any) -> Any:
     try:
         return np.from_dlpack(array) if device[0] == HOST else np.from_dlpack(array, device="cpu")
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        name = f"{type(array).__module__}.{type(array).__name__}"
+        kind = f"{type(array).__module__}.{type(array).__name__}"
         raise InputError(
-            f"array: a {name} on DLPack device {device} could not be read on the host ({error}); "
-            "move it to the CPU first, or use the backend of its device"
+            f"{name}: expected an array for the host; got a {kind} on DLPack device {device} that "
+            f"could not be read on the host ({error}); convert it, move it to the CPU first, or "
+            "use the backend of its device"
+        ) from error
+
+
+def as_numpy(array: Any, name: str = "array") -> np.ndarray:
+    """*array*, of any library or none, as a NumPy array of whatever type it is."""
+    array = from_dlpack_on_host(array, name)
+    try:
+        return np.asarray(array)
+    except MemoryError:
+        raise
+    except Exception as error:  # lists of unequal lengths; an __array__ of others raises anything
+        raise InputError(
+            f"{name}: expected an array, or rows of one length; got a {type(array).__name__} "
+            f"({error}); make it an array first"
         ) from error
 
 
@@ -89,11 +105,7 @@ def as_kind_of(like: Any, array: Any) -> Any:
 
 def on_host(array: Any, name: str = "array") -> np.ndarray:
     """*array*, of any library or none, as a NumPy array of numbers; copied only if it must be."""
-    array = from_dlpack_on_host(array)
-    try:
-        host = np.asarray(array)
-    except (TypeError, ValueError) as error:  # lists of unequal lengths
-        raise InputError(f"{name}: expected numbers in rows of one length; got {error}") from error
+    host = as_numpy(array, name)
     if np.ma.isMaskedArray(array):
         raise InputError(f"{name}: expected a plain array; got a masked one; drop or fill it")
     numbers(host, name)

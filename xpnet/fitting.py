@@ -15,7 +15,14 @@ from sklearn.utils.validation import validate_data
 from .arrays import CUDA, dlpack_device, from_dlpack_on_host, is_on_host, is_sparse
 from .backend import Backend, get_backend
 from .callbacks import Tasks, print_epoch
-from .checks import check_labels, check_lengths, check_weights, check_X, weigh_classes
+from .checks import (
+    check_labels,
+    check_lengths,
+    check_unchanged,
+    check_weights,
+    check_X,
+    weigh_classes,
+)
 from .data_init import initialize_from_rows
 from .errors import InputError
 from .initializers import check_random_state, draw_seed
@@ -58,8 +65,10 @@ def read_rows(estimator: Any, X: Any, backend: Backend, *, reset: bool = False) 
         A ``ValueError``, as those that scikit-learn raises: X cannot be used, or lies on a device
         that is not the backend's.
     """
+    check_unchanged(X, "X")
     if is_on_host(X):
-        return validate_data(estimator, from_dlpack_on_host(X), accept_sparse="csr", reset=reset)
+        X = from_dlpack_on_host(X, "X")
+        return validate_data(estimator, X, accept_sparse="csr", reset=reset)
     X = check_X(X)
     if not backend.is_native(X) and not is_sparse(X):
         device = dlpack_device(X)
@@ -90,9 +99,12 @@ def read(
 
     With *classes* one of them may be missing.
     """
-    y = from_dlpack_on_host(y)
+    check_unchanged(X, "X")
+    check_unchanged(y, "y")
+    y = from_dlpack_on_host(y, "y")
     if is_on_host(X):
-        X, y = validate_data(estimator, from_dlpack_on_host(X), y, accept_sparse="csr", reset=reset)
+        X = from_dlpack_on_host(X, "X")
+        X, y = validate_data(estimator, X, y, accept_sparse="csr", reset=reset)
     else:
         X = read_rows(estimator, X, backend, reset=reset)
     check_classification_targets(y)

@@ -322,13 +322,13 @@ class Run:
         Tell whether the last ones were finite; if not, they are taken back.
         """
         net = self.net
+        self._swap("average", "raw")
         finite = bool(np.isfinite(net.backend.to_host(net.theta)).all())
         if not finite:
             self._take_back()
         if best is not None:
             net.theta[...] = best
-            self.state.vectors.pop("average", None)
-        self._swap("average", "raw")
+            self.state.vectors.pop("raw", None)
         return finite
 
     def require_finite(self, value: float, what: str) -> None:

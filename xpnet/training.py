@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays import is_on_host
-from .checks import check_problem
+from .checks import check_problem, same_classes
 from .errors import InputError, known, positive, real, unknown
 from .formulas import Array
 from .lbfgs import check_steady, minimize
@@ -24,6 +24,9 @@ from .rows import check_memory, place, present
 from .run import Plan, Run
 from .state import History, TrainingState
 from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["EarlyStopping", "Epoch", "History", "evaluate", "train"]
 
@@ -58,7 +61,7 @@ def train(
     average: float = 0.0,
     scaling: str | Scaling | None = None,
     rate_factors: Mapping[str, float] | None = None,
-    classes: Sequence[Any] | np.ndarray | None = None,
+    classes: Sequence[Any] | NDArray[Any] | None = None,
     shuffle: bool = True,
     seed: int = 0,
     warm_start: bool = False,
@@ -138,20 +141,24 @@ def train(
     smoothing = real("label_smoothing", label_smoothing, least=0.0, below=1.0)
     noise = real("input_noise", input_noise, least=0.0)
     limit = None if max_seconds is None else real("max_seconds", max_seconds, above=0.0)
-    calls, seed = _callbacks(callback), _seed(seed)
+    calls, seed, factors = _callbacks(callback), _seed(seed), _rate_factors(net, rate_factors or {})
     if batch_size is not None:
         batch_size = positive("batch_size", batch_size)
     if isinstance(rule, LBFGS):
-        check_steady(net, rule, {"input_noise": noise, "average": average})
+        check_steady(
+            net, rule, {"input_noise": noise, "average": average, "rate_factors": len(factors)}
+        )
         batch_size = None
-    factors = _rate_factors(net, rate_factors or {})
     going_on = warm_start and net.training is not None
-    if going_on and classes is None:
-        classes = net.classes_
+    if going_on:
+        classes = same_classes(classes, net.classes_)
     X, targets, pair = check_problem(X, y, classes)
     X, targets, weights = present(net, X, targets, sample_weight)
     if classes is None and targets.min() == targets.max():
-        raise InputError("sample_weight: expected some above 0 in both classes; got one class only")
+        raise InputError(
+            "sample_weight: expected some above 0 in both classes; got them in one class only; "
+            "weigh some of the other"
+        )
     if batch_size is not None:
         batch_size = min(batch_size, len(targets))
     quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
@@ -290,12 +297,12 @@ def _learn_scaling(
     """Learn whether rows *X* are pictures, and how they are scaled, if the net does not know it."""
     if not (scaling is None or isinstance(scaling, Scaling)):
         known("scaling", scaling, SCALERS)
+    if going_on:
+        return
     if X.ndim > 2:
         net.picture_shape = tuple(X.shape[1:])
     elif not is_uint8(X):
         net.picture_shape = None
-    if going_on:
-        return
     net.scaling = scaling if isinstance(scaling, Scaling) else None
     if isinstance(scaling, str) and net.picture_shape is None:
         host = X if is_on_host(X) else net.backend.to_host(net.backend.asarray(X))
@@ -311,6 +318,8 @@ def _callbacks(callback: Callback | Iterable[Callback] | None) -> list[Callback]
 
 
 def _rate_factors(net: Network, factors: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(factors, Mapping):
+        raise InputError(f"rate_factors: expected a mapping of names to numbers; got {factors!r}")
     kinds = dict.fromkeys(name.rstrip("0123456789") for name in net.parameters)
     for name in factors:
         if name not in net.parameters and name not in kinds:
@@ -341,7 +350,9 @@ def _place_validation(
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         kind = type(validation_data).__name__
-        raise InputError(f"validation_data: expected (X, y) or (X, y, sample_weight); got {kind}")
+        raise InputError(
+            f"validation_data: expected (X, y) or (X, y, sample_weight); got {kind}; give a tuple"
+        )
     X, y, *weights = validation_data
     with _of_validation():
         X, targets, _ = check_problem(X, y, pair)

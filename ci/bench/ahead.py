@@ -9,6 +9,7 @@ from typing import Any
 
 RIVALS = ("MLP", "MLP, early stopping")  # xpnet must be ahead of both
 MLPS = (*RIVALS, *(f"scaled {name}" for name in RIVALS))
+QUIET = 0.5  # the load before the first fit, in cores
 LARGE = 10_000  # training rows, from which on it must also be as fast
 PUBLISHED = {
     "bank": {"accuracy": (("a published MLP", 0.9052), ("the best published", 0.9095))},
@@ -38,6 +39,8 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     threads = f"{result['threads']} threads"
     yield " · ".join((result["date"][:10], result["processor"], threads, versions))
+    if (result["load"] or 0.0) > QUIET:
+        yield f"\nThe machine was busy, load {result['load']:.1f}: do not trust the times."
     yield f"\nMeans and standard deviations over {result['seeds']} seeds."
     for seen in result["sets"]:
         m, n = seen["shape"]
