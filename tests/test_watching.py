@@ -192,8 +192,8 @@ def test_an_average_is_the_average(backend, beta):
     # batches of all rows, so that an epoch is a step
     train(plain, X, y, epochs=12, **kinds, callback=lambda _: thetas.append(host(plain)))
     for t, theta in enumerate(thetas, start=1):
-        share = min(beta, t / (t + 9))
-        average = share * average + (1 - share) * theta
+        now = min(beta, t / (t + 9))
+        average = now * average + (1 - now) * theta
     train(net, X, y, epochs=12, average=beta, **kinds)
     np.testing.assert_allclose(host(net), average, rtol=1e-9, atol=1e-12)
     raw = backend.to_host(net.training.vectors["raw"])
