@@ -10,6 +10,7 @@ import xpnet
 PACKAGE = Path(xpnet.__file__).parent
 FLOORS = [  # each imports only from those above it
     "errors",
+    "files",
     "formulas",
     "activations",
     "losses",
@@ -43,9 +44,12 @@ FLOORS = [  # each imports only from those above it
     "hdf5_rules",
     "hdf5",
     "data",
-    "files",
     "checkpoint",
     "training",
+    "data_init",
+    "recipe",
+    "callbacks",
+    "fitting",
     "classifier",
     "gradcheck",
     "compare",

@@ -13,6 +13,7 @@ from .formulas import Array, Xp
 __all__ = [
     "CUDA",
     "array_namespace",
+    "as_kind_of",
     "as_numpy",
     "dlpack_device",
     "from_dlpack_on_host",
@@ -89,6 +90,17 @@ def as_numpy(array: Any, name: str = "array") -> np.ndarray:
             f"{name}: expected an array, or rows of one length; got a {type(array).__name__} "
             f"({error}); make it an array first"
         ) from error
+
+
+def as_kind_of(like: Any, array: Any) -> Any:
+    """*array*, NumPy's or of the library of *like*, as that library's; not copied if it lies there.
+
+    What is no array of a library that speaks DLPack, such as a list, is no kind: *array* stays.
+    """
+    if dlpack_device(like) is None or type(like) is type(array):
+        return array
+    named = getattr(like, "__array_namespace__", None)
+    return (array_namespace(like) if named is None else named()).from_dlpack(array)
 
 
 def on_host(array: Any, name: str = "array") -> np.ndarray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays import as_numpy, is_sparse, on_host
-from .errors import InputError
+from .errors import InputError, real
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ __all__ = [
     "check_unchanged",
     "check_weights",
     "same_classes",
+    "weigh_classes",
 ]
 
 _BLOCK = 2**20  # elements that check_finite looks at in one go
@@ -195,11 +197,55 @@ def check_weights(sample_weight: Any, m: int) -> NDArray[np.float64]:
         )
     check_finite(weights, "sample_weight")
     if weights.min() < 0 or weights.max() == 0:
+        came = f"{weights.min():g} to {weights.max():g}" if weights.any() else "all zero"
         raise InputError(
             "sample_weight: expected numbers of at least 0, some of them above; got "
-            f"{weights.min():g} to {weights.max():g}; weigh by 0 what shall not count"
+            f"{came}; weigh by 0 what shall not count"
         )
     return weights
+
+
+def weigh_classes(
+    y01: NDArray[np.int64],
+    classes: NDArray[Any],
+    class_weight: Any,
+    pos_weight: float | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64] | None:
+    """Return the *weights* of examples, None for ones, times those of their classes.
+
+    Parameters
+    ----------
+    y01 : ndarray of shape (m,)
+        0 and 1.
+    classes : ndarray of shape (2,)
+        The labels.
+    class_weight : {None, "balanced"} or mapping
+        By label, 1 for one that is not there; "balanced" gives both classes half of the whole.
+    pos_weight : float, optional
+        That of the second class.
+    weights : ndarray of shape (m,), optional
+
+    Raises
+    ------
+    InputError
+        If *class_weight* is none of those, or not of these classes.
+    """
+    if class_weight is None and pos_weight is None:
+        return weights
+    factors = np.array([1.0, 1.0 if pos_weight is None else pos_weight])
+    if isinstance(class_weight, Mapping):
+        known = classes.tolist()
+        for label, value in class_weight.items():
+            if label not in known:
+                raise InputError(f"class_weight: expected labels of {known}; got {label!r}")
+            factors[known.index(label)] = real(f"class_weight[{label!r}]", value, least=0.0)
+    elif isinstance(class_weight, str) and class_weight == "balanced":
+        sums = np.bincount(y01, weights, minlength=2)
+        factors = np.divide(np.sum(sums), 2.0 * sums, out=np.ones(2), where=sums > 0)
+    elif class_weight is not None:
+        raise InputError(f"class_weight: expected None, 'balanced' or a dict; got {class_weight!r}")
+    return factors[y01] if weights is None else factors[y01] * weights
 
 
 def check_finite(X: NDArray[Any], name: str = "X") -> None:

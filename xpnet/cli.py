@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -18,14 +19,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from . import __version__, console, options, untrusted
-from .activations import ACTIVATIONS
-from .backend import PLAIN, PRECISIONS, get_backend
+from .backend import PLAIN, get_backend
 from .checkpoint import load_model, save_model
-from .checks import check_labels
+from .checks import check_labels, weigh_classes
 from .compare import compare_backends
-from .data import Dataset
+from .data import Dataset, split
+from .decisions import best_threshold
 from .errors import InputError, TrainingDiverged, XpnetError
-from .initializers import INITIALIZERS
 from .inputs import (
     about,
     check_outputs,
@@ -37,14 +37,13 @@ from .inputs import (
     width,
 )
 from .inspection import inspect, machine
+from .lbfgs import check_steady
+from .metrics import report
 from .network import Network
-from .optimizers import OPTIMIZERS, Optimizer, get_optimizer
-from .schedules import SCHEDULES
-from .training import evaluate, train
+from .optimizers import LBFGS, Optimizer, get_optimizer
+from .training import EarlyStopping, evaluate, train
 
 __all__ = ["main"]
-
-_CURVE = "curve.png"
 
 
 class _Commands(click.Group):
@@ -111,75 +110,44 @@ def _named(x: str | None, y: str | None, data: str | None) -> tuple[str, str] | 
 # --- train ----------------------------------------------------------------------------------------
 
 
-@main.command(name="train")
+@main.command(name="train", cls=options.Grouped)
 @options.data
-@click.option("--test", metavar="FILE", help="Data to test on after every epoch.")
-@options.x
-@options.y
-@options.hidden
-@click.option(
-    "--activation",
-    metavar="NAME[,NAME...]",
-    default="leaky_relu",
-    callback=options.activation,
-    help=f"Of all hidden layers, or one for each: {', '.join(ACTIVATIONS)}.",
-)
-@options.choice("--init", INITIALIZERS, "xavier", "How the first weights are drawn.")
-@options.choice("--optimizer", OPTIMIZERS, "adam", "The rule of an update.")
-@options.choice("--schedule", SCHEDULES, "cosine", "How the learning rate moves.")
-@click.option(
-    "--learning-rate", type=float, show_default=options.rates, help="Of the first update."
-)
-@click.option(
-    "--batch-size",
-    metavar="N|full",
-    default="32",
-    callback=options.batch_size,
-    help="Rows in an update.",
-)
-@click.option("--epochs", type=click.IntRange(min=1), default=200, help="Passes over the data.")
-@options.choice(
-    "--precision", PRECISIONS, "float32", "Of the arithmetic; the last three need a GPU."
-)
-@options.backend
-@options.threads
-@options.max_bytes
-@click.option("--seed", type=int, default=1, help="Gives the first weights and the batches.")
-@click.option("-o", "--output", metavar="FILE", default="model.h5", help="The model to write.")
-@click.option("--plot", metavar="FILE", show_default=_CURVE, help="The picture to write.")
-@click.option("--no-plot", is_flag=True, help="Write no picture.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@options.of_training
 def _train(
     data: str | None,
     test: str | None,
     x: str | None,
     y: str | None,
     output: str,
+    history: str | None,
     plot: str | None,
     no_plot: bool,
     quiet: bool,
     max_bytes: int,
-    **options: Any,
+    **chosen: Any,
 ) -> None:
     """Train a network on DATA, save it, and draw how that went."""
     out, names = console.stdout(quiet=quiet), _named(x, y, data)
     if no_plot and plot is not None:
         raise _wrong(f"expected --plot or --no-plot; got both, with {plot}; leave one of them out")
-    picture = None if no_plot else console.check_picture(plot, _CURVE)
-    check_outputs([output, picture], [data, test])
+    _check_validation(chosen)
+    picture = None if no_plot else console.check_picture(plot, options.CURVE)
+    check_outputs([output, history, picture], [data, test])
     rows = load_rows(data, "train", names, max_bytes)
     pair = classes_of(rows, data)
     tests = None
     if test is not None or data is None:
         tests = load_rows(test, "test", names, max_bytes)
         check_tests(tests, test, rows, pair)
-    net, optimizer = _from_options(rows, options)
-    console.show_facts(out, console.describe_plan(net, optimizer, rows, tests, options))
+    net, optimizer = _from_options(rows, chosen)
+    rows, validation = _set_aside(rows, data, chosen)
+    parts = {"test": tests, "validation": validation, "training": rows}
+    console.show_facts(out, console.describe_plan(net, optimizer, parts, chosen))
     if not no_plot and picture is None:
         console.show_facts(out, [("note", "no picture: for one, pip install 'xpnet[plot]'")])
     start = time.perf_counter()
     try:
-        stopped = _fit(net, optimizer, rows, tests, options, quiet)
+        stopped = _fit(net, optimizer, parts, chosen, quiet)
     except TrainingDiverged:
         if console.history_of(net).get("loss"):
             save_model(net, output)
@@ -187,57 +155,107 @@ def _train(
         raise
     seconds = time.perf_counter() - start
     save_model(net, output)
+    if history is not None:
+        of_run = console.history_of(net)
+        (of_run.to_csv if history.endswith(".csv") else of_run.to_jsonl)(history)
     if picture is not None:
         console.draw_run(net, tests or rows, picture)
-    console.show_result(out, net, rows, seconds, stopped)
-    console.show_facts(out, [("wrote", ", ".join(filter(None, [output, picture])))])
+    console.show_result(out, net, parts, seconds, stopped)
+    console.show_facts(out, [("wrote", ", ".join(filter(None, [output, history, picture])))])
     console.show_next_steps(out, net, output, data, test, names)
     if stopped:
         raise click.exceptions.Exit(130)
 
 
-def _from_options(rows: Dataset, options: dict[str, Any]) -> tuple[Network, Optimizer]:
-    rate = options["learning_rate"]
-    hyper_parameters = {} if rate is None else {"learning_rate": rate}
+def _check_validation(chosen: dict[str, Any]) -> None:
+    """What is chosen by looking at rows needs some that are neither trained on nor tested on."""
+    if chosen["monitor"] is not None and chosen["early_stopping"] is None:
+        raise _wrong("expected --early-stopping with --monitor; got none; give both")
+    tuned = isinstance(chosen["threshold"], str)
+    for name, asked in (("early-stopping", chosen["early_stopping"]), ("threshold", tuned)):
+        if asked and chosen["validation"] is None:
+            raise _wrong(f"expected --validation with --{name}; got none; give --validation 0.1")
+
+
+def _from_options(rows: Dataset, chosen: dict[str, Any]) -> tuple[Network, Optimizer]:
+    names = ("learning_rate", "momentum", "alpha", "weight_decay")
     with _usage():
         optimizer = get_optimizer(
-            options["optimizer"], schedule=options["schedule"], **hyper_parameters
+            chosen["optimizer"],
+            schedule=chosen["schedule"],
+            **{name: chosen[name] for name in names if chosen[name] is not None},
         )
         net = Network(
-            (width(rows), *options["hidden"], 1),
-            options["activation"],
-            init=options["init"],
-            precision=options["precision"],
-            backend=get_backend(options["backend"], threads=options["threads"]),
-            random_state=options["seed"],
+            (width(rows), *chosen["hidden"], 1),
+            chosen["activation"],
+            init=chosen["init"],
+            dropout=chosen["dropout"] or 0.0,
+            normalization=chosen["normalization"],
+            input_scale=chosen["input_scale"],
+            precision=chosen["precision"],
+            backend=get_backend(chosen["backend"], threads=chosen["threads"]),
+            random_state=chosen["seed"],
         )
+        if isinstance(optimizer, LBFGS):
+            check_steady(net, optimizer, {k: chosen[k] or 0.0 for k in ("input_noise", "average")})
+    if isinstance(chosen["threshold"], float):
+        net.threshold = chosen["threshold"]
     return net, optimizer
+
+
+def _set_aside(
+    rows: Dataset, path: str | None, chosen: dict[str, Any]
+) -> tuple[Dataset, Dataset | None]:
+    """Return the rows to train on, and those to validate on, if they are asked for."""
+    if chosen["validation"] is None:
+        return rows, None
+    with about(path):
+        training, validation = split(rows, chosen["validation"], chosen["seed"])
+    return replace(training, name=rows.name), replace(validation, name=rows.name)
 
 
 def _fit(
     net: Network,
     optimizer: Optimizer,
-    rows: Dataset,
-    tests: Dataset | None,
-    options: dict[str, Any],
+    parts: dict[str, Any],
+    chosen: dict[str, Any],
     quiet: bool,
 ) -> bool:
     """Train *net* and show how it goes; tell whether Ctrl-C ended it early."""
-    to = console.stderr(quiet=quiet)
+    rows, validation = parts["training"], parts["validation"]
+    watched = next((name for name in ("validation", "test") if parts[name] is not None), None)
+    targets, pair = check_labels(rows.y, rows.classes)
+    monitor, patience = chosen["monitor"] or "loss", chosen["early_stopping"]
+    minutes = chosen["max_minutes"]
     accuracy = lambda: evaluate(net, rows.X, rows.y)[1]  # noqa: E731 - it has one use
-    with console.Progress(to, options["epochs"], accuracy) as progress:
+    with console.Progress(
+        console.stderr(quiet=quiet), chosen["epochs"], accuracy, watched
+    ) as progress:
         train(
             net,
             rows.X,
             rows.y,
             optimizer=optimizer,
-            epochs=options["epochs"],
-            batch_size=options["batch_size"],
-            validation_data=None if tests is None else (tests.X, tests.y),
+            epochs=chosen["epochs"],
+            batch_size=chosen["batch_size"],
+            sample_weight=weigh_classes(targets, pair, chosen["class_weight"]),
+            validation_data=None if watched is None else (parts[watched].X, parts[watched].y),
+            metrics=() if monitor == "loss" else (monitor,),
+            early_stopping=patience and EarlyStopping(f"val_{monitor}", patience),
+            loss=chosen["loss"],
+            label_smoothing=chosen["label_smoothing"] or 0.0,
+            input_noise=chosen["input_noise"] or 0.0,
+            average=chosen["average"] or 0.0,
+            scaling=chosen["scaling"],
             classes=rows.classes,
-            seed=options["seed"],
+            seed=chosen["seed"],
+            max_seconds=minutes and 60.0 * minutes,
             callback=progress,
         )
+    if isinstance(chosen["threshold"], str):
+        truth, _ = check_labels(validation.y, pair)
+        p = net.predict_proba(validation.X)[:, 1]
+        net.threshold = best_threshold(truth, p, chosen["threshold"])
     return progress.stopped
 
 
@@ -266,18 +284,19 @@ def _evaluate(
     read = untrusted.load_rows if apart else load_rows
     net, rows = _open(model, backend, apart), read(data, "test", names, max_bytes)
     with about(data):
-        loss, accuracy = evaluate(net, rows.X, rows.y)
-    truth, pair = check_labels(rows.y, net.classes_, both=False)
-    taken, _ = check_labels(net.predict(rows.X), pair, both=False)
-    right = f"{np.count_nonzero(truth == taken):,} of {len(rows):,}"
+        truth, pair = check_labels(rows.y, net.classes_, both=False)
+        p = net.predict_proba(rows.X)[:, 1]
+    taken = (p > net.threshold).astype(int)
+    right = np.count_nonzero(truth == taken)
     facts = [
         ("model", f"{model} · {console.describe_network(net)}"),
         ("backend", f"{net.backend.name} · {net.backend.device_name}"),
         ("data", console.describe_data(rows, pair)),
-        ("loss", f"{loss:.4f}"),
-        ("accuracy", f"{console.percent(accuracy)} · {right}"),
+        ("threshold", f"{net.threshold:g}"),
+        ("accuracy", f"{console.percent(right / len(rows))} · {right:,} of {len(rows):,}"),
     ]
     console.show_facts(out, facts)
+    console.show_report(out, report(truth, p, net.threshold))
     console.show_confusion(out, pair, truth, taken)
 
 

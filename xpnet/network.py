@@ -21,6 +21,7 @@ from .errors import InputError, known, real, unknown
 from .formulas import Array, sigmoid
 from .initializers import RandomSource, initialize
 from .layout import Layout
+from .losses import Loss, get_loss
 from .normalization import normalize
 from .passes import Pass
 from .preprocessing import Scaling
@@ -302,14 +303,17 @@ class Network:
     def _as_came(self, result: Array, X: Any) -> Array:
         return self.backend.to_host(result) if is_on_host(X) else result
 
-    def loss_and_gradients(self, X: Any, y: Any) -> tuple[float, dict[str, Array]]:
-        """Return the mean logistic loss of rows *X* and its gradients ``dW1, db1, …, dWL, dbL``.
+    def loss_and_gradients(
+        self, X: Any, y: Any, loss: str | Loss = "logistic"
+    ) -> tuple[float, dict[str, Array]]:
+        """Return the mean *loss* of rows *X* and its gradients ``dW1, db1, …, dWL, dbL``.
 
         Parameters
         ----------
         X : array of shape (m, n_0)
         y : array of shape (m,)
             0 and 1.
+        loss : Loss or {"logistic", "focal", "squared_hinge"}
 
         Returns
         -------
@@ -317,16 +321,16 @@ class Network:
         gradients : dict of device arrays
             Views of `gradient`, shaped like the parameters; the next call overwrites them.
         """
-        backend = self.backend
+        backend, loss = self.backend, get_loss(loss)
         with backend.products(self.precision):
             A = self.columns(X)
             m, sums = A.shape[1], backend.xp.empty((2, 1), dtype=self.dtype)
-            step = Pass(self, m)
+            step = Pass(self, m, loss=loss)
             step.Y[...] = self.targets(y, m)
             step.loss_and_gradients(A, 1.0 / m, sums)
-            loss = float(backend.to_host(sums)[1, 0]) / m
+            mean = float(backend.to_host(sums)[1, 0]) / m
             views = self.layout.named(self.gradient)
-            return loss, {f"d{name}": view for name, view in views.items()}
+            return mean, {f"d{name}": view for name, view in views.items()}
 
     def targets(self, y: Any, m: int) -> Array:
         """Return 0/1 targets *y* as ``Y`` of shape ``(1, m)`` on the device."""

@@ -151,7 +151,7 @@ class _Update:
         else:
             factors = run.factors[part]
             self.move = compiler(rule.formula_with_factors, theta, first, factors, *vectors)
-        self.gain = 1.0 - run.plan.average
+        self.state, self.gain = state, 1.0 - run.plan.average
         self.average = None
         if run.plan.average > 0.0:
             self.average = compiler(_average_formula, state.vectors["average"][part], theta)
@@ -174,7 +174,7 @@ class _Update:
             self.decay(1.0 - rate * optimizer.weight_decay)
         self.move(*scalars)
         if self.average is not None:
-            self.average(self.gain)
+            self.average(max(self.gain, 9.0 / (self.state.step + 9.0)))
 
     def sum_and_apply(self, rate: float, total: float, scalars: tuple[float, ...]) -> None:
         """Both at one go."""
@@ -322,13 +322,13 @@ class Run:
         Tell whether the last ones were finite; if not, they are taken back.
         """
         net = self.net
+        self._swap("average", "raw")
         finite = bool(np.isfinite(net.backend.to_host(net.theta)).all())
         if not finite:
             self._take_back()
         if best is not None:
             net.theta[...] = best
-            self.state.vectors.pop("average", None)
-        self._swap("average", "raw")
+            self.state.vectors.pop("raw", None)
         return finite
 
     def require_finite(self, value: float, what: str) -> None:

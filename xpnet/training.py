@@ -19,7 +19,7 @@ from .lbfgs import check_steady, minimize
 from .losses import LOSSES, Loss, get_loss
 from .network import Network, is_uint8
 from .optimizers import LBFGS, Optimizer, get_optimizer
-from .preprocessing import SCALERS, fit_scaling
+from .preprocessing import SCALERS, Scaling, fit_scaling
 from .rows import check_memory, place, present
 from .run import Plan, Run
 from .state import History, TrainingState
@@ -59,7 +59,7 @@ def train(
     label_smoothing: float = 0.0,
     input_noise: float = 0.0,
     average: float = 0.0,
-    scaling: str | None = None,
+    scaling: str | Scaling | None = None,
     rate_factors: Mapping[str, float] | None = None,
     classes: Sequence[Any] | NDArray[Any] | None = None,
     shuffle: bool = True,
@@ -99,15 +99,16 @@ def train(
         The standard deviation of the noise on the rows of every step.
     average : float
         β in [0, 1): the network ends with, and is validated with, the parameters' exponential
-        moving average ``θ̄ := β θ̄ + (1-β) θ`` over the steps; 0 takes none.
-    scaling : {None, "standard", "robust", "max_abs"}
-        Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`. Pictures are
-        not scaled; a run that goes on keeps the scaling that there is.
+        moving average ``θ̄ := β_t θ̄ + (1-β_t) θ`` over the steps t, with ``β_t = min(β, t/(t+9))``
+        so that the start is soon forgotten; 0 takes none.
+    scaling : {None, "standard", "robust", "robust_std", "max_abs"} or Scaling
+        Fitted to the rows, or already, and kept by the network: see `preprocessing.fit_scaling`.
+        Pictures are not scaled; a run that goes on keeps the scaling that there is.
     rate_factors : mapping, optional
         Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``,
         ``"b"``, ``"gamma"``, ``"scale"``); 1 for what is not named.
     classes : pair of labels, optional
-        The negative one first; by default the labels in sorted order.
+        The negative one first, and *y* may hold one alone; by default the labels in sorted order.
     shuffle : bool
         Whether batches are drawn in a new order every epoch, given by (*seed*, epoch).
     seed : int
@@ -140,19 +141,20 @@ def train(
     smoothing = real("label_smoothing", label_smoothing, least=0.0, below=1.0)
     noise = real("input_noise", input_noise, least=0.0)
     limit = None if max_seconds is None else real("max_seconds", max_seconds, above=0.0)
-    calls, seed = _callbacks(callback), _seed(seed)
+    calls, seed, factors = _callbacks(callback), _seed(seed), _rate_factors(net, rate_factors or {})
     if batch_size is not None:
         batch_size = positive("batch_size", batch_size)
     if isinstance(rule, LBFGS):
-        check_steady(net, rule, {"input_noise": noise, "average": average})
+        check_steady(
+            net, rule, {"input_noise": noise, "average": average, "rate_factors": len(factors)}
+        )
         batch_size = None
-    factors = _rate_factors(net, rate_factors or {})
     going_on = warm_start and net.training is not None
     if going_on:
         classes = same_classes(classes, net.classes_)
-    X, targets, pair = check_problem(X, y, classes, both=not going_on)
+    X, targets, pair = check_problem(X, y, classes)
     X, targets, weights = present(net, X, targets, sample_weight)
-    if sample_weight is not None and not going_on and len(np.unique(targets)) < 2:
+    if classes is None and targets.min() == targets.max():
         raise InputError(
             "sample_weight: expected some above 0 in both classes; got them in one class only; "
             "weigh some of the other"
@@ -285,10 +287,15 @@ def _taken_back(net: Network) -> Iterator[None]:
 
 
 def _learn_scaling(
-    net: Network, X: Any, weights: np.ndarray | None, scaling: str | None, *, going_on: bool
+    net: Network,
+    X: Any,
+    weights: np.ndarray | None,
+    scaling: str | Scaling | None,
+    *,
+    going_on: bool,
 ) -> None:
     """Learn whether rows *X* are pictures, and how they are scaled, if the net does not know it."""
-    if scaling is not None:
+    if not (scaling is None or isinstance(scaling, Scaling)):
         known("scaling", scaling, SCALERS)
     if going_on:
         return
@@ -296,8 +303,8 @@ def _learn_scaling(
         net.picture_shape = tuple(X.shape[1:])
     elif not is_uint8(X):
         net.picture_shape = None
-    net.scaling = None
-    if scaling is not None and net.picture_shape is None:
+    net.scaling = scaling if isinstance(scaling, Scaling) else None
+    if isinstance(scaling, str) and net.picture_shape is None:
         host = X if is_on_host(X) else net.backend.to_host(net.backend.asarray(X))
         net.scaling = fit_scaling(scaling, host, weights)
 
@@ -311,6 +318,8 @@ def _callbacks(callback: Callback | Iterable[Callback] | None) -> list[Callback]
 
 
 def _rate_factors(net: Network, factors: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(factors, Mapping):
+        raise InputError(f"rate_factors: expected a mapping of names to numbers; got {factors!r}")
     kinds = dict.fromkeys(name.rstrip("0123456789") for name in net.parameters)
     for name in factors:
         if name not in net.parameters and name not in kinds:
