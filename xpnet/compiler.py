@@ -125,10 +125,11 @@ class _Registers:
 
 @dataclass(frozen=True)
 class Code:
-    """A formula as straight-line NumPy: ``run(*arrays, *scratch, *masks, *constants, *scalars)``.
+    """A formula as NumPy: ``run(*arrays, *scratch, *masks, *constants, *cells, *scalars)``.
 
     `source` is its text; `written` is the place among the arrays of one that is written to;
-    `constants` are values, each with whether it wants an array of the full shape.
+    `constants` are values, each with whether it wants an array of the full shape; `cells` hold the
+    scalars, each in an array of no dimension.
     """
 
     source: str
@@ -137,6 +138,7 @@ class Code:
     scratch: int
     masks: int
     constants: tuple[tuple[float, bool], ...]
+    cells: int
 
 
 @functools.lru_cache(maxsize=256)
@@ -163,7 +165,8 @@ def generate(formula: Formula) -> Code:
                 key = operand, name in _WANT_FULL
                 sources.append(constants.setdefault(key, f"c{len(constants)}"))
             else:
-                sources.append(place.get(operand.text, operand.text))
+                text = f"{operand.text}_cell" if operand.scalar else operand.text
+                sources.append(place.get(text, text))
         for operand in sorted({o.text for o in operands if isinstance(o, _Symbol)} & place.keys()):
             if last_read[operand] == step and operand not in target:
                 (masks if place[operand].startswith("mask") else scratch).free.append(
@@ -176,13 +179,21 @@ def generate(formula: Formula) -> Code:
             place[result.text] = (masks if name in _MASKS else scratch).take()
             if goal is not None:
                 late.append(f"    copyto({goal}, {place[result.text]})")
-        lines.append(f"    {name}({', '.join(sources)}, out={place[result.text]})")
-    parameters = [*arrays, *scratch.names, *masks.names, *constants.values(), *scalars]
-    source = "\n".join([f"def run({', '.join(parameters)}):", *lines, *late])
+        out = "out=" if name in _WANT_FULL else ""  # by place is faster; NumPy forbids it for these
+        lines.append(f"    {name}({', '.join(sources)}, {out}{place[result.text]})")
+    # A ufunc reads an array of no dimension in half the time that it takes to convert a float.
+    cells = [f"{name}_cell" for name in scalars]
+    filled = [f"    {cell}[()] = {name}" for cell, name in zip(cells, scalars, strict=True)]
+    parameters = [
+        *arrays, *scratch.names, *masks.names, *constants.values(), *cells, *scalars,
+    ]  # fmt: skip
+    source = "\n".join([f"def run({', '.join(parameters)}):", *filled, *lines, *late])
     scope: dict[str, Any] = {}
     exec(source, vars(np) | {"abs": np.abs}, scope)
     written = arrays.index(formula.writes[0])
-    return Code(source, scope["run"], written, scratch.count, masks.count, tuple(constants))
+    return Code(
+        source, scope["run"], written, scratch.count, masks.count, tuple(constants), len(cells)
+    )
 
 
 class Compiler:
@@ -205,6 +216,7 @@ class Compiler:
         """Return the routine that writes the formula's new values into the *arrays* it names."""
         code = generate(formula)
         dtype, written = arrays[0].dtype, arrays[code.written]
+        cells = [np.empty((), dtype) for _ in range(code.cells)]
         parts = []
         for tile in _tiles(written.shape, self._tile):
             pieces = [_piece(array, tile) for array in arrays]
@@ -212,7 +224,7 @@ class Compiler:
             scratch = self._scratch(dtype, code.scratch, shape)
             masks = self._scratch(np.dtype(bool), code.masks, shape)
             constants = [self._constant(dtype, shape, *c) for c in code.constants]
-            parts.append(functools.partial(code.run, *pieces, *scratch, *masks, *constants))
+            parts.append(functools.partial(code.run, *pieces, *scratch, *masks, *constants, *cells))
         return parts[0] if len(parts) == 1 else functools.partial(_run_all, parts)
 
     def _scratch(

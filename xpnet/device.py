@@ -133,7 +133,7 @@ class Backend:
         """Return the context in which so many *workers* share the processor, one thread each."""
         return nullcontext()
 
-    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
-        """Run one task for each worker, side by side."""
+    def run(self, tasks: Sequence[Callable[..., object]], *arguments: object) -> None:
+        """Call one task for each worker with the *arguments*, side by side."""
         for task in tasks:
-            task()
+            task(*arguments)

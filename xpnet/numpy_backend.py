@@ -82,8 +82,8 @@ class NumpyBackend(Backend):
         one_each: AbstractContextManager[object] = threadpoolctl.threadpool_limits(1, "blas")
         return one_each
 
-    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
-        self._team.run(tasks)
+    def run(self, tasks: Sequence[Callable[..., object]], *arguments: object) -> None:
+        self._team.run(tasks, *arguments)
 
 
 def _blas_threads() -> int:
