@@ -117,6 +117,10 @@ class Backend:
         """
         raise NotImplementedError
 
+    def spent(self, seconds: float) -> bool:  # noqa: ARG002 - NumPy's differs
+        """Count *seconds* of training; tell whether routines bound anew would be faster by now."""
+        return False
+
     def memory(self) -> int | None:
         """Return how many bytes of memory are there to be taken, if that is known."""
         raise NotImplementedError

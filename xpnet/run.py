@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -222,6 +223,7 @@ class Run:
         net, xp, n = self.net, self.net.backend.xp, self.sums.shape[1]
         gradients = [net.gradient, *(xp.zeros_like(net.gradient) for _ in range(n - 1))]
         self.workers: list[_Worker] = []
+        self.shares: list[list[partial[None]]] = []  # a former binding's memory is free now
         for t, gradient in enumerate(gradients):
             bounds = [(w * t // n, w * (t + 1) // n) for w in self.widths]
             cuts = [slice(s + a, s + b) for s, (a, b) in zip(self.starts, bounds, strict=True)]
@@ -288,8 +290,11 @@ class Run:
         self.draw()
         history = state.history
         rate = state.optimizer.rates(state.epoch, history.get("val_loss", history["loss"]))
+        begun = time.perf_counter()
         for k in range(n):
             self.step(k, rate((state.epoch + k / n) / last))
+        if self.net.backend.spent(time.perf_counter() - begun):
+            self._bind()
 
     def draw(self) -> None:
         """Send what is random in this epoch: the order of the rows, the keys of each step."""
