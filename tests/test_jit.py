@@ -66,6 +66,11 @@ def interpreted(source, dtype, arrays, scalars):
     return loop
 
 
+@pytest.fixture(autouse=True)
+def _no_wish(monkeypatch):
+    monkeypatch.delenv("XPNET_FAST", raising=False)
+
+
 @pytest.fixture
 def process(monkeypatch):
     """A process that has compiled nothing yet."""
@@ -206,6 +211,14 @@ def test_functions_of_two_arrays_stay_with_numpy(by_python):
     assert by_python.loops == {}
 
 
+def test_scalars_that_nothing_reads_may_be_given(by_python):
+    def function(xp, a, unread: float, rate: float):
+        return a * rate + a
+
+    check(Formula(function, ("a",)), [np.arange(3.0)], [0.5, 0.25])
+    assert by_python.loops
+
+
 def test_constants_may_be_numpys(by_python):
     check(Formula(lambda xp, a: (a + np.float64(0.1)) * np.float32(3.0), ("a",)), [np.ones(3)], [])
     assert by_python.loops
@@ -295,6 +308,7 @@ def test_equal_texts_are_compiled_once(by_python, monkeypatch):
     monkeypatch.setenv("XPNET_FAST", "1")
     trained(loss=focal(1.5))
     before = len(by_python.loops)
+    assert by_python.compiling > 0.0
     trained(loss=focal(1.5))  # another formula, which says the same
     assert len(by_python.loops) == before
     trained(loss=focal(1.75))
