@@ -1,14 +1,14 @@
-"""The command ``xpnet``: train, evaluate, predict, compare, inspect, info.
+"""The command ``xpnet``: train, resume, evaluate, predict, compare, inspect, info.
 
 Results go to stdout, progress and errors to stderr.  It exits with 0 when all went well, 1 when
-something failed, 2 when it was called wrongly, and 130 after Ctrl-C.
+something failed, 2 when it was called wrongly, and 130, 143 or 129 after SIGINT (Ctrl-C), SIGTERM
+or SIGHUP.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,16 +20,15 @@ from threadpoolctl import threadpool_limits
 from . import __version__, console, options, untrusted
 from .activations import ACTIVATIONS
 from .backend import PLAIN, PRECISIONS, get_backend
-from .checkpoint import load_model, save_model
+from .checkpoint import load_model
 from .checks import check_labels
 from .compare import compare_backends
 from .data import Dataset
-from .errors import InputError, TrainingDiverged, XpnetError
+from .errors import InputError, XpnetError
 from .initializers import INITIALIZERS
 from .inputs import (
     about,
     check_outputs,
-    check_tests,
     classes_of,
     is_data,
     load_rows,
@@ -37,10 +36,11 @@ from .inputs import (
     width,
 )
 from .inspection import inspect, machine
+from .jobs import Job, carry_out, go_on
 from .network import Network
 from .optimizers import OPTIMIZERS, Optimizer, get_optimizer
 from .schedules import SCHEDULES
-from .training import evaluate, train
+from .training import Checkpoint, evaluate, train
 
 __all__ = ["main"]
 
@@ -148,6 +148,8 @@ def _named(x: str | None, y: str | None, data: str | None) -> tuple[str, str] | 
 @click.option("-o", "--output", metavar="FILE", default="model.h5", help="The model to write.")
 @click.option("--plot", metavar="FILE", show_default=_CURVE, help="The picture to write.")
 @click.option("--no-plot", is_flag=True, help="Write no picture.")
+@click.option("--checkpoint", "folder", metavar="DIR", help="Where to write down the run.")
+@options.often
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def _train(
     data: str | None,
@@ -157,6 +159,8 @@ def _train(
     output: str,
     plot: str | None,
     no_plot: bool,
+    folder: str | None,
+    every: dict[str, Any],
     quiet: bool,
     max_bytes: int,
     **options: Any,
@@ -166,34 +170,48 @@ def _train(
     if no_plot and plot is not None:
         raise _wrong(f"expected --plot or --no-plot; got both, with {plot}; leave one of them out")
     picture = None if no_plot else console.check_picture(plot, _CURVE)
-    check_outputs([output, picture], [data, test])
-    rows = load_rows(data, "train", names, max_bytes)
-    pair = classes_of(rows, data)
-    tests = None
-    if test is not None or data is None:
-        tests = load_rows(test, "test", names, max_bytes)
-        check_tests(tests, test, rows, pair)
+    job = Job(data, test, names, max_bytes, output, picture)
+    rows, tests = job.load()
     net, optimizer = _from_options(rows, options)
     console.show_facts(out, console.describe_plan(net, optimizer, rows, tests, options))
     if not no_plot and picture is None:
         console.show_facts(out, [("note", "no picture: for one, pip install 'xpnet[plot]'")])
-    start = time.perf_counter()
-    try:
-        stopped = _fit(net, optimizer, rows, tests, options, quiet)
-    except TrainingDiverged:
-        if console.history_of(net).get("loss"):
-            save_model(net, output)
-            console.show_facts(out, [("wrote", f"{output}, the last good parameters")])
-        raise
-    seconds = time.perf_counter() - start
-    save_model(net, output)
-    if picture is not None:
-        console.draw_run(net, tests or rows, picture)
-    console.show_result(out, net, rows, seconds, stopped)
-    console.show_facts(out, [("wrote", ", ".join(filter(None, [output, picture])))])
-    console.show_next_steps(out, net, output, data, test, names)
-    if stopped:
-        raise click.exceptions.Exit(130)
+    keeping = None if folder is None else Checkpoint(folder, **every, note=job.as_note())
+
+    def fit(callback: Any) -> Network:
+        train(
+            net,
+            rows.X,
+            rows.y,
+            optimizer=optimizer,
+            epochs=options["epochs"],
+            batch_size=options["batch_size"],
+            validation_data=None if tests is None else (tests.X, tests.y),
+            classes=rows.classes,
+            seed=options["seed"],
+            callback=callback,
+            checkpoint=keeping,
+        )
+        return net
+
+    _exit(carry_out(job, folder, rows, tests, options["epochs"], fit, quiet=quiet))
+
+
+def _exit(code: int) -> None:
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+@main.command(name="resume")
+@click.argument("folder", metavar="DIR")
+@options.often
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def _resume(folder: str, every: dict[str, Any], quiet: bool) -> None:
+    """Go on with the run that wrote checkpoints to DIR, as if it had never been interrupted.
+
+    Its data must be where they were, and unchanged.
+    """
+    _exit(go_on(folder, every, quiet=quiet))
 
 
 def _from_options(rows: Dataset, options: dict[str, Any]) -> tuple[Network, Optimizer]:
@@ -212,33 +230,6 @@ def _from_options(rows: Dataset, options: dict[str, Any]) -> tuple[Network, Opti
             random_state=options["seed"],
         )
     return net, optimizer
-
-
-def _fit(
-    net: Network,
-    optimizer: Optimizer,
-    rows: Dataset,
-    tests: Dataset | None,
-    options: dict[str, Any],
-    quiet: bool,
-) -> bool:
-    """Train *net* and show how it goes; tell whether Ctrl-C ended it early."""
-    to = console.stderr(quiet=quiet)
-    accuracy = lambda: evaluate(net, rows.X, rows.y)[1]  # noqa: E731 - it has one use
-    with console.Progress(to, options["epochs"], accuracy) as progress:
-        train(
-            net,
-            rows.X,
-            rows.y,
-            optimizer=optimizer,
-            epochs=options["epochs"],
-            batch_size=options["batch_size"],
-            validation_data=None if tests is None else (tests.X, tests.y),
-            classes=rows.classes,
-            seed=options["seed"],
-            callback=progress,
-        )
-    return progress.stopped
 
 
 # --- evaluate and predict -------------------------------------------------------------------------

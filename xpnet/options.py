@@ -11,6 +11,8 @@ from .activations import ACTIVATIONS
 from .hdf5 import MAX_BYTES
 from .optimizers import OPTIMIZERS
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
 
 def sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
     """Read ``"20,7,5"``, or ``"none"``."""
@@ -25,6 +27,17 @@ def batch_size(_: click.Context, __: click.Parameter, value: str) -> int | None:
     if value != "full" and not (value.isdecimal() and int(value) > 0):
         raise click.BadParameter(f"expected a number of rows above 0, or full; got {value!r}")
     return None if value == "full" else int(value)
+
+
+def every(_: click.Context, __: click.Parameter, value: str) -> dict[str, Any]:
+    """Read how often to write a checkpoint, ``"10"`` epochs or ``"30s"``, for `Checkpoint`."""
+    number, unit = (value[:-1], value[-1]) if value[-1:] in _SECONDS else (value, "")
+    if not (number.isdecimal() and int(number) > 0):
+        known = "a number of epochs above 0, or a time like 30s, 5m or 2h"
+        raise click.BadParameter(f"expected {known}; got {value!r}")
+    if unit:
+        return {"every": None, "seconds": float(int(number) * _SECONDS[unit])}
+    return {"every": int(number), "seconds": None}
 
 
 def activation(_: click.Context, __: click.Parameter, value: str) -> str | tuple[str, ...]:
@@ -67,3 +80,10 @@ untrusted = click.option(
 )
 x = click.option("--x", metavar="NAME", help="The array of rows, where it has another name.")
 y = click.option("--y", metavar="NAME", help="The array of labels; --x and --y go together.")
+often = click.option(
+    "--every",
+    metavar="N|Ns|Nm|Nh",
+    default="1",
+    callback=every,
+    help="Epochs, seconds, minutes or hours from one checkpoint to the next.",
+)

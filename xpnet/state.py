@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .formulas import Array
 from .optimizers import Optimizer
 
-__all__ = ["History", "TrainingState"]
+__all__ = ["History", "Pause", "TrainingState"]
 
 
 class History(dict[str, list[float]]):
@@ -16,6 +17,39 @@ class History(dict[str, list[float]]):
     ``loss`` is the mean of the costs of the epoch's batches, weighted by their rows, each taken
     before its update.
     """
+
+
+@dataclass
+class Pause:
+    """Where in its run a checkpoint was written: what `resume` needs beside the state.
+
+    Attributes
+    ----------
+    batch : int
+        Batches done of the epoch to come.
+    first : int
+        The epoch that the run began with.
+    seconds : float
+        How long it has gone on.
+    ended : bool
+        Whether it was over.
+    call : dict
+        Plain data: how `train` was called, on what data, on which machine.
+    vectors : dict of arrays
+        Laid out like ``theta``: ``"good"``, the last parameters known to be good; in the middle of
+        an epoch ``"start"``, those that it began with; and where ``theta`` is that of the best
+        epoch, ``"current"``.
+    sums : array or None
+        The losses of those batches, by worker: ``(batch, workers, 2)`` on the host.
+    """
+
+    batch: int
+    first: int
+    seconds: float
+    ended: bool
+    call: dict[str, Any]
+    vectors: dict[str, Array]
+    sums: Array | None = None
 
 
 @dataclass
@@ -36,6 +70,8 @@ class TrainingState:
     history : History
     loss : str
         The name of the loss.
+    pause : Pause or None
+        Of a network that comes from a checkpoint.
     """
 
     optimizer: Optimizer
@@ -46,3 +82,4 @@ class TrainingState:
     epoch: int = 0
     history: History = field(default_factory=lambda: History(loss=[]))
     loss: str = "logistic"
+    pause: Pause | None = None
