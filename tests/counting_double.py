@@ -532,7 +532,7 @@ class CountingDouble:
         return self._new(array)
 
     def full(self, shape, fill_value, dtype=None, order="C"):
-        return self._filled(functools.partial(np.full, fill_value=fill_value), shape, dtype, order)
+        return self._filled(lambda shape, *form: np.full(shape, fill_value, *form), shape, dtype, order)
 
     def empty_like(self, prototype, dtype=None):
         return self.empty(prototype.shape, dtype or prototype.dtype)

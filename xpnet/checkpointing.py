@@ -321,7 +321,7 @@ _KINDS: dict[str, tuple[type, ...]] = {  # of what `Keeper.describe` takes down
 
 
 def _pause_of(path: Path, net: Network) -> Pause:
-    pause = net.training and net.training.pause
+    pause = None if net.training is None else net.training.pause
     if pause is None:
         raise ModelFileError(f"{path}: expected a checkpoint; got a model, of no run to go on with")
     call, facts = pause.call, pause.call.get("data")

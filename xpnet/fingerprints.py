@@ -62,12 +62,18 @@ def of_machine(backend: Backend, precision: str) -> Facts:
         "precision": precision,
     }
     if isinstance(backend, NumpyBackend):
-        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-        words = ("internal_api", "version", "architecture")
-        facts["BLAS"] = " ".join(str(pools[0].get(word)) for word in words) if pools else "none"
-        facts["BLAS threads"] = pools[0]["num_threads"] if pools else 1
+        blas = _blas()
+        words = [blas.get(word) for word in ("internal_api", "version", "architecture")]
+        facts["BLAS"] = " ".join(map(str, filter(None, words)))
+        facts["BLAS threads"] = blas.get("num_threads")
         facts["threads"] = backend.threads
     return facts
+
+
+def _blas() -> Facts:
+    """Return what is known of NumPy's BLAS; SciPy may have brought another."""
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return next((pool for pool in pools if "numpy" in pool["filepath"]), pools[0] if pools else {})
 
 
 def _processor() -> str:
