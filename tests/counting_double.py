@@ -532,7 +532,9 @@ class CountingDouble:
         return self._new(array)
 
     def full(self, shape, fill_value, dtype=None, order="C"):
-        return self._filled(lambda shape, *form: np.full(shape, fill_value, *form), shape, dtype, order)
+        return self._filled(
+            lambda *kind: np.full(kind[0], fill_value, *kind[1:]), shape, dtype, order
+        )
 
     def empty_like(self, prototype, dtype=None):
         return self.empty(prototype.shape, dtype or prototype.dtype)

@@ -426,7 +426,7 @@ def test_complex_device_arrays_are_refused(double):
 
 
 def test_ragged_lists_are_refused(backend):
-    with refuses(InputError, "expected numbers in rows of one length; got", "inhomogeneous"):
+    with refuses(InputError, "expected an array, or rows of one length; got", "inhomogeneous"):
         backend.asarray([[1.0, 2.0], [3.0]])
 
 

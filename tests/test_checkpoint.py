@@ -43,12 +43,21 @@ def refuses(error, *words):
     return pytest.raises(error, match="".join(f"(?=.*{word})" for word in words))
 
 
-def trained(backend="numpy", dtype="float32", optimizer="adam", labels=(0, 1), **kwargs):
+def trained(
+    backend="numpy", dtype="float32", optimizer="adam", labels=(0, 1), of_net=None, **kwargs
+):
     """A small net in the middle of its training, and its data."""
     rng = np.random.default_rng(3)
     X = rng.standard_normal((20, 3)).astype(dtype)
     y = np.asarray(labels)[(X[:, 0] > 0).astype(int)]
-    net = Network([3, 4, 2, 1], ["tanh", "relu"], precision=dtype, backend=backend, random_state=0)
+    net = Network(
+        [3, 4, 2, 1],
+        ["tanh", "relu"],
+        precision=dtype,
+        backend=backend,
+        random_state=0,
+        **(of_net or {}),
+    )
     train(net, X, y, optimizer=optimizer, epochs=3, batch_size=8, seed=5, **kwargs)
     return net, X, y
 
@@ -61,7 +70,15 @@ def assert_same(net, other):
     assert net.layer_sizes == other.layer_sizes
     assert net.activations == other.activations
     assert net.dtype == other.dtype
-    assert (net.threshold, net.picture_shape) == (other.threshold, other.picture_shape)
+    for name in ("threshold", "temperature", "picture_shape", "dropout", "layout"):
+        assert getattr(net, name) == getattr(other, name), name
+    assert (net.scaling is None) is (other.scaling is None)
+    if net.scaling is not None:
+        assert (net.scaling.name, net.scaling.clip) == (other.scaling.name, other.scaling.clip)
+        for name in ("center", "scale"):
+            np.testing.assert_array_equal(
+                getattr(net.scaling, name), getattr(other.scaling, name), strict=True
+            )
     for name in net.parameters:
         np.testing.assert_array_equal(
             host(net, net.parameters[name]), host(other, other.parameters[name])
@@ -74,7 +91,7 @@ def assert_same(net, other):
         assert other.training is None
         return
     mine, theirs = net.training, other.training
-    for name in ("optimizer", "seed", "batch_size", "step", "epoch", "history"):
+    for name in ("optimizer", "seed", "batch_size", "step", "epoch", "history", "loss"):
         assert getattr(mine, name) == getattr(theirs, name), name
     assert list(mine.vectors) == list(theirs.vectors)
     for name in mine.vectors:
@@ -117,6 +134,44 @@ def test_all_comes_back(backend, path, optimizer, dtype):
         host(net, net.predict_proba(X)), host(other, other.predict_proba(X))
     )
     assert only(path)
+
+
+#: Options of the network, and of `train`, that leave something in the file.
+OPTIONS = {
+    "dropout": ({"dropout": [0.25, 0.0]}, {}),
+    "normalisation": ({"normalization": "layer"}, {}),
+    "input scale": ({"input_scale": True}, {}),
+    "average": ({}, {"average": 0.9}),
+    "loss": ({}, {"loss": "focal"}),
+    "standard": ({}, {"scaling": "standard"}),
+    "robust": ({}, {"scaling": "robust"}),
+    "max_abs": ({}, {"scaling": "max_abs"}),
+    "all": (
+        {"dropout": 0.1, "normalization": "layer", "input_scale": True},
+        {
+            "average": 0.9, "loss": "focal", "scaling": "robust", "label_smoothing": 0.1,
+            "input_noise": 0.1, "sample_weight": np.arange(20) % 3 + 0.5,
+            "optimizer": Adam(0.01, alpha=0.1, l1=0.2, weight_decay=0.3, clip_norm=1.0),
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("of_net", "of_run"), OPTIONS.values(), ids=OPTIONS)
+def test_all_options_come_back_and_go_on(backend, path, of_net, of_run, dtype):
+    """Bit for bit: gains, scales, scaling, the average and what was averaged."""
+    net, X, y = trained(backend, dtype, of_net=of_net, **of_run)
+    net.temperature = 0.1 + 0.2
+    save_model(net, path)
+    other = load_model(path, backend)
+    assert_same(net, other)
+    np.testing.assert_array_equal(net.predict_proba(X), other.predict_proba(X))
+    of_run = {"optimizer": "adam", **of_run}
+    for each in (net, other):
+        train(each, X, y, epochs=3, batch_size=8, seed=5, warm_start=True, **of_run)
+    assert_same(net, other)
+    assert (net.temperature, net.training.epoch) == (1.0, 6)  # logits are new; so is their scale
 
 
 def test_an_untrained_network_comes_back(backend, path):
@@ -194,7 +249,7 @@ def test_going_on_after_loading_is_as_if_never_saved(backend, path, optimizer):
         train(each, X, y, optimizer=optimizer, epochs=4, batch_size=8, seed=5, warm_start=True)
     assert_same(net, other)  # bit for bit
     assert len(other.training.history["loss"]) == other.training.epoch == 7
-    assert other.training.step == 7 * 3
+    assert other.training.step == (7 if optimizer == "lbfgs" else 7 * 3)
 
 
 def test_plain_h5py_opens_it(saved):
@@ -421,6 +476,43 @@ def test_a_schedule_may_be_stored_by_its_name(saved):
 W1 = np.zeros((4, 3), "f4")
 WRONG = {
     # what is changed, and the words that say so
+    "wrong dropout": (put("dropout", value=[0.5, 1.0]), ["dropout: .* below 1; got 1.0"]),
+    "few rates": (put("dropout", value=[0.5]), ["dropout: expected one rate, or one for each"]),
+    "no dropout": (drop("dropout"), ["KeyError", "dropout"]),
+    "unknown normalisation": (
+        put("normalization", value="batch"),
+        ["normalization: expected one of None, layer; got 'batch'"],
+    ),
+    "gains that are missing": (
+        put("normalization", value="layer"),
+        ["parameters/gamma1", "not in the file"],
+    ),
+    "scales that are missing": (put("input_scale", value=True), ["parameters/scale", "not in"]),
+    "gains that nobody has": (extra("parameters/gamma1"), ["no more arrays; got .*gamma1"]),
+    "zero temperature": (put("temperature", value=0.0), ["temperature: expected a number above 0"]),
+    "temperature in words": (put("temperature", value="hot"), ["temperature: .* got 'hot'"]),
+    "no temperature": (drop("temperature"), ["KeyError", "temperature"]),
+    "scaling without its arrays": (
+        put("scaling", value=["robust", 3.0]),
+        ["scaling/center", "not in the file"],
+    ),
+    "scaling arrays without a name": (extra("scaling/center"), ["no more arrays; got .*center"]),
+    "strange scaling": (put("scaling", value="robust"), ["ValueError"]),
+    "unknown vector": (
+        put("training", "vectors", value=["m", "v", "average"]),
+        ["vectors: expected those of adam; got .*'average', 'm', 'v'"],
+    ),
+    "a raw vector that is missing": (
+        put("training", "vectors", value=["m", "v", "raw"]),
+        ["vectors/raw/W1", "not in the file"],
+    ),
+    "no loss": (drop("training", "loss"), ["KeyError", "loss"]),
+    "a loss of numbers": (put("training", "loss", value=3), ["loss: expected text; got 3"]),
+    "a wrong alpha": (put("training", "optimizer", "alpha", value=-1), ["alpha: .* got -1"]),
+    "a negative seed": (put("training", "seed", value=-1), ["seed: .* got -1"]),
+    "a negative epoch": (put("training", "epoch", value=-1), ["epoch: .* got -1"]),
+    "an empty batch": (put("training", "batch_size", value=0), ["batch_size: .* got 0"]),
+    "a history of other length": (put("training", "epoch", value=9), ["history: expected 9 .*"]),
     "wrong shape": (replace("parameters/W1", W1.T), ["parameters/W1", r"expected shape \(4, 3\)"]),
     "flat": (
         replace("parameters/b1", np.zeros(4, "f4")),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import signal
@@ -14,14 +15,17 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from sklearn import metrics
 
 from xpnet import cli, console, data, inspection, jobs
 from xpnet.activations import ACTIVATIONS
 from xpnet.backend import NumpyBackend
 from xpnet.checkpoint import load_model, save_model
+from xpnet.decisions import best_threshold
 from xpnet.initializers import INITIALIZERS
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
+from xpnet.training import evaluate, train
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-W", "error", "-m", "xpnet"]
@@ -167,6 +171,8 @@ def test_rows_far_from_unit_size_get_a_hint(write):
     X = np.array([[0.0, 5000.0], [1.0, 1.0]] * 5)
     assert "unit size" in xpnet("train", write(X=X, y=[0, 1] * 5), *SHORT)
     assert "unit size" in xpnet("train", write(X=-X, y=[0, 1] * 5), *SHORT)
+    words = ("--scaling", "standard")
+    assert "unit size" not in xpnet("train", write(X=X, y=[0, 1] * 5), *SHORT, *words)
     assert "unit size" not in xpnet("train", write(X=X / 5000, y=[0, 1] * 5), *SHORT)
 
 
@@ -192,6 +198,21 @@ def test_rows_far_from_unit_size_get_a_hint(write):
         (["--epochs", "3"], 3, lambda net: len(net.training.history["loss"])),
         (["--precision", "float64"], "float64", lambda net: net.dtype),
         (["--seed", "9"], 9, lambda net: net.training.seed),
+        (["--alpha", "0.1"], 0.1, lambda net: net.training.optimizer.alpha),
+        (["--weight-decay", "0.1"], 0.1, lambda net: net.training.optimizer.weight_decay),
+        (["--optimizer", "adamw"], 0.01, lambda net: net.training.optimizer.weight_decay),
+        (
+            ["--optimizer", "sgd", "--momentum", "0.9"],
+            0.9,
+            lambda net: net.training.optimizer.momentum,
+        ),
+        (["--dropout", "0.2"], (0.2,) * 3, lambda net: net.dropout),
+        (["--normalization", "layer"], True, lambda net: "gamma1" in net.parameters),
+        (["--input-scale"], True, lambda net: "scale" in net.parameters),
+        (["--scaling", "robust"], "robust", lambda net: net.scaling.name),
+        (["--loss", "focal"], "focal", lambda net: net.training.loss),
+        (["--average", "0.9"], True, lambda net: "raw" in net.training.vectors),
+        (["--threshold", "0.3"], 0.3, lambda net: net.threshold),
         (["--backend", "numpy"], "numpy", lambda net: net.backend.name),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -199,6 +220,37 @@ def test_rows_far_from_unit_size_get_a_hint(write):
 def test_options_reach_the_model(words, expected, found):
     xpnet("train", *SHORT, *words)
     assert found(load_model("model.h5")) == expected
+
+
+@pytest.mark.parametrize("words", ["--label-smoothing 0.2", "--input-noise 0.2", "--alpha 1"])
+def test_what_no_model_tells_changes_it(words):
+    xpnet("train", *SHORT)
+    plain = load_model("model.h5").theta
+    output = xpnet("train", *SHORT, *words.split())
+    assert not np.allclose(load_model("model.h5").theta, plain)
+    assert fact(output, "besides") == f"{words[2:].replace('-', ' ').replace(' 1', ' 1.0')}"
+
+
+def test_balanced_classes_weigh_the_same(write, rng, monkeypatch):
+    seen = {}
+
+    def spy(*arguments, **options):
+        seen.update(options, y=arguments[2])
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(cli, "train", spy)
+    path = write(X=rng.standard_normal((50, 2)), y=np.arange(50) % 5 == 0)
+    assert fact(xpnet("train", path, *SHORT, "--class-weight", "balanced"), "besides")
+    sums = [seen["sample_weight"][seen["y"] == label].sum() for label in (0, 1)]
+    np.testing.assert_allclose(sums, [25, 25])
+    xpnet("train", path, *SHORT)
+    assert seen["sample_weight"] is None
+
+
+def test_time_ends_training():
+    done = fact(xpnet("train", "--no-plot", "--max-minutes", "1e-6"), "trained")
+    assert done.startswith("1 epoch in ")
+    assert len(load_model("model.h5").training.history["loss"]) == 1
 
 
 def of_optimizer(net):
@@ -230,6 +282,22 @@ def test_choices_are_the_rows_of_the_tables(table):
 def test_activations_are_the_rows_of_the_table():
     said = re.sub(r"\s+", " ", xpnet("train", "--help"))
     assert f"or one for each: {', '.join(ACTIVATIONS)}." in said
+
+
+def test_help_lists_every_option_under_a_heading():
+    said = xpnet("train", "--help").partition("\nData:\n")[2]
+    heads = re.findall(r"^(\w.*):$", said, re.M)
+    assert heads[-1] == "Help"
+    assert len(heads) == 7
+    listed = re.findall(r"^  (?:-\w, )?(--[\w-]+)", said, re.M)
+    names = [option.opts[-1] for option in cli.main.commands["train"].params[1:]]
+    assert sorted(listed) == sorted([*names, "--help"])
+
+
+def test_the_plan_of_lbfgs_names_no_rate_and_no_batches():
+    output = xpnet("train", *SHORT, "--optimizer", "lbfgs")
+    assert fact(output, "optimizer") == "lbfgs · full batch · 2 epochs · seed 1"
+    assert fact(output, "reached")
 
 
 def test_the_plan_tells_every_layers_activation():
@@ -296,6 +364,83 @@ def test_quiet_prints_errors_only():
 
 def test_version():
     assert re.fullmatch(r"xpnet \d+\.\d+\.\d+\n", xpnet("--version"))
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+def test_validation_rows_are_set_aside_and_looked_at(rows, write, rng):
+    X = rng.standard_normal((20, 3))
+    other = write("other.h5", X=X, y=np.where(X[:, 0] > 0, 3, 7))  # labelled the other way round
+    words = ("--test", other, "--validation", "0.25", "--epochs", "30", "--no-plot")
+    output = xpnet("train", rows, *words)
+    every = np.unique(data.load(rows).y, return_counts=True)[1]
+    for name, share in (("data", 0.75), ("validation", 0.25)):
+        counts = [int(n) for n in re.findall(r"[37]: (\d+)", fact(output, name))]
+        np.testing.assert_allclose(counts, share * every, atol=1)
+    assert "20 rows" in fact(output, "test")
+    lasts = re.search(r"^epoch 30/30 .*  validation accuracy ([\d.]+) %", output, re.M)
+    reached = fact(output, "reached")
+    names = re.findall(r"(\w+) accuracy ([\d.]+) %", reached)
+    assert [name for name, _ in names] == ["test", "validation", "training"]
+    assert float(names[0][1]) < 50 < float(names[1][1])
+    assert names[1][1] == lasts[1]
+    history = load_model("model.h5").training.history
+    assert history["val_accuracy"][-1] > 0.5  # that of the validation rows, not of the test's
+
+
+def noise(rng, write, m=80):
+    """A file of rows that say nothing of their labels, so that validation gets worse."""
+    return write("noise.h5", X=rng.standard_normal((m, 5)), y=rng.integers(0, 2, m))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "name", "sign"),
+    [(None, "val_loss", -1), ("roc_auc", "val_roc_auc", 1), ("accuracy", "val_accuracy", 1)],
+)
+def test_early_stopping_keeps_the_best_epoch(rng, write, monitor, name, sign):
+    path, words = noise(rng, write), ("--validation", "0.4", "--early-stopping", "7", "--no-plot")
+    words += () if monitor is None else ("--monitor", monitor)
+    output = xpnet("train", path, *words, "--learning-rate", "0.01", "--history", "run.csv")
+    net = load_model("model.h5")
+    watched = sign * np.array(net.training.history[name])
+    best = int(np.argmax(watched))
+    assert len(watched) == best + 8 < 200
+    assert fact(output, "trained").startswith(f"{len(watched)} epochs ")
+    validation = data.split(data.load(path), 0.4, 1)[1]
+    loss, accuracy = evaluate(net, validation.X, validation.y)
+    assert loss == pytest.approx(net.training.history["val_loss"][best], rel=1e-5)
+    assert f"validation accuracy {console.percent(accuracy)} " in fact(output, "reached")
+
+
+def test_early_stopping_has_a_patience_of_its_own(rng, write):
+    words = ("--validation", "0.4", "--learning-rate", "0.01", "--no-plot", "--early-stopping")
+    xpnet("train", noise(rng, write), *words)
+    losses = load_model("model.h5").training.history["val_loss"]
+    assert len(losses) == np.argmin(losses) + 11
+
+
+@pytest.mark.parametrize("metric", ["f1", "balanced_accuracy"])
+def test_the_threshold_is_tuned_on_validation_rows_and_saved(write, rng, metric):
+    X = rng.standard_normal((300, 2))
+    path = write(X=X, y=X[:, 0] + rng.standard_normal(300) > 1.2)
+    output = xpnet("train", path, *SHORT, "--validation", "0.4", "--threshold", metric)
+    net, validation = load_model("model.h5"), data.split(data.load(path), 0.4, 1)[1]
+    p = net.predict_proba(validation.X)[:, 1]
+    assert net.threshold == best_threshold(validation.y, p, metric) != 0.5
+    assert fact(output, "threshold") == f"{net.threshold:g}"
+    assert fact(xpnet("evaluate", "model.h5", path), "threshold") == f"{net.threshold:g}"
+
+
+def test_the_history_is_written_a_line_an_epoch():
+    for name in ("run.csv", "run.jsonl"):
+        output = xpnet("train", *SHORT, "--history", name)
+        assert fact(output, "wrote") == f"model.h5, {name}"
+        with Path(name).open(encoding="utf-8") as file:
+            lines = [*(csv.DictReader(file) if name == "run.csv" else map(json.loads, file))]
+        assert [float(line["epoch"]) for line in lines] == [1, 2]
+        for key, values in load_model("model.h5").training.history.items():
+            assert [float(line[key]) for line in lines] == values
 
 
 # --- progress -------------------------------------------------------------------------------------
@@ -447,7 +592,28 @@ def test_only_a_perfect_score_is_a_hundred_percent():
         ("--precision tf32", "expected one that numpy has, float32 or float64; got 'tf32'"),
         ("--backend gpu", "expected one of auto, cupy, cupy:N, numpy; got 'gpu'"),
         ("--seed -1", "random_state: expected an int from 0"),
-        ("--momentum 0.9", "--momentum"),
+        ("--momentum 0.9", "hyper-parameter of adam: expected one of"),
+        ("--optimizer sgd --momentum 1", "momentum: expected 0 ≤ value < 1; got 1.0"),
+        ("--alpha -1", "alpha: expected a number of at least 0; got -1.0"),
+        ("--dropout 1", "'--dropout': expected a number at least 0 and below 1; got 1.0"),
+        ("--average nan", "'--average': expected a number at least 0 and below 1; got nan"),
+        ("--label-smoothing 2", "'--label-smoothing': expected a number at least 0 and below 1"),
+        ("--input-noise -1", "'--input-noise': expected a number at least 0; got -1.0"),
+        ("--max-minutes 0", "'--max-minutes': expected a number above 0; got 0.0"),
+        ("--optimizer lbfgs --dropout 0.5", "dropout: expected none with lbfgs"),
+        ("--optimizer lbfgs --average 0.5", "average: expected none with lbfgs"),
+        ("--scaling log", "'log' is not one of 'standard'"),
+        ("--validation 1", "'--validation': expected a number above 0 and below 1; got 1.0"),
+        ("--early-stopping", "expected --validation with --early-stopping; got none"),
+        ("--early-stopping 0 --validation 0.1", "'--early-stopping': 0 is not in the range"),
+        ("--threshold f1", "expected --validation with --threshold; got none"),
+        ("--threshold 1.5", "'--threshold': expected a number from 0 to 1, or one of accuracy"),
+        (
+            "--threshold roc_auc",
+            "or one of accuracy, balanced_accuracy, precision, recall, f1; got",
+        ),
+        ("--monitor f1 --validation 0.1", "expected --early-stopping with --monitor; got none"),
+        ("--history run.txt", "expected a name ending in .csv or .jsonl; got 'run.txt'"),
         ("one.h5 two.h5", "unexpected extra argument"),
     ],
 )
@@ -561,6 +727,8 @@ def test_test_data_must_fit_the_training_data(rows, write):
         (["--plot", "curve.xyz"], "curve.xyz: expected a picture's ending, one of"),
         (["--plot", "curve"], "curve: expected a picture's ending"),
         (["-o", "same.png", "--plot", "same.png"], "same.png: expected a name of its own"),
+        (["--history", "missing/a.csv"], "missing/a.csv: expected a place that can be written"),
+        (["-o", "a.csv", "--history", "a.csv"], "a.csv: expected a name of its own"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_found_before_training(rows, words, expected):
@@ -625,6 +793,34 @@ def test_evaluate_counts_right_and_wrong(rows):
     assert table[0] == ["taken", "for", "3", "taken", "for", "7"]
     assert table[1:] == [["3", *map(str, cells[0])], ["7", *map(str, cells[1])]]
     assert 0 < right < 60  # else the table shows little
+
+
+def test_evaluate_reports_every_metric(rows):
+    xpnet("train", rows, "--epochs", "5", "--no-plot", "--threshold", "0.45")
+    said = dict(
+        re.findall(r"^(\w+) +(0\.\d{4}|1\.0000)$", xpnet("evaluate", "model.h5", rows), re.M)
+    )
+    net, all_rows = load_model("model.h5"), data.load(rows)
+    truth, p = all_rows.y == 7, net.predict_proba(all_rows.X)[:, 1].astype(float)
+    judges = {
+        "accuracy": metrics.accuracy_score(truth, p > 0.45),
+        "balanced_accuracy": metrics.balanced_accuracy_score(truth, p > 0.45),
+        "precision": metrics.precision_score(truth, p > 0.45),
+        "recall": metrics.recall_score(truth, p > 0.45),
+        "f1": metrics.f1_score(truth, p > 0.45),
+        "roc_auc": metrics.roc_auc_score(truth, p),
+        "average_precision": metrics.average_precision_score(truth, p),
+        "log_loss": metrics.log_loss(truth, p),
+        "brier": metrics.brier_score_loss(truth, p),
+    }
+    assert said == {name: f"{value:.4f}" for name, value in judges.items()}
+
+
+def test_evaluate_says_nothing_of_what_one_class_cannot_tell(rows, write):
+    xpnet("train", rows, *SHORT)
+    output = xpnet("evaluate", "model.h5", write("one.h5", X=np.ones((4, 3)), y=[3] * 4))
+    assert fact(output, "roc_auc") == "–"
+    assert re.fullmatch(r"\d\.\d{4}", fact(output, "log_loss"))
 
 
 def test_evaluate_takes_the_test_set(shades):

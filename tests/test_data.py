@@ -354,7 +354,7 @@ def test_any_two_labels_make_the_round_trip(pair, bits, flip, as_object):
         (np.array([None, None]), None, ["text or bytes; got object"]),
         ([[0], [1]], None, ["expected labels of shape (m,); got (2, 1); y.ravel()"]),
         (1, None, ["got ()"]),
-        ([], None, ["got (0,); it is empty"]),
+        ([], None, ["got (0,); give one label for each row"]),
         ([[0, 1], [1]], None, ["expected an array"]),
         ([1j, 2], None, ["got complex128"]),
         (np.ma.array([0, 1], mask=[0, 1]), None, ["masked"]),
@@ -388,7 +388,7 @@ def test_check_x_leaves_arrays_alone():
         (np.zeros((3, 0)), ["empty shape (3, 0)"]),
         (ROWS + 1j, ["numbers; got dtype complex128"]),
         ([["a"]], ["numbers; got dtype <U1"]),
-        (ROWS.astype(object), ["numbers; got dtype object; encode or convert"]),
+        (ROWS.astype(object), ["numbers; got dtype object of shape (4, 3); encode"]),
         ([[1, 2], [3]], ["rows: expected an array"]),
         (np.ma.array(ROWS), ["got a masked one"]),
     ],
@@ -538,8 +538,10 @@ def test_pictures_that_cannot_be_read(Image, tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             refuses(lambda: data.load_picture(tmp_path / "huge.png", (2, 2)), "too many pixels")
-    refuses(lambda: data.load_picture(tmp_path / "whole.jpg", (2, 2, 4)), "(2, 2, 4)",
-            error=InputError)  # fmt: skip
+    for shape in [(2, 2, 4), (0, 3, 3), (2, -1), (2.0, 2), (True,), "ab", 3, None]:
+        words = ["shape: expected (h, w)", f"got {shape!r}"]
+        refuses(lambda s=shape: data.load_picture(tmp_path / "whole.jpg", s), *words,
+                error=InputError)  # fmt: skip
 
 
 def test_without_pillow_the_extra_is_named(monkeypatch):

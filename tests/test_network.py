@@ -309,7 +309,7 @@ def test_wrong_arguments_are_named(arguments, words):
     [
         (np.ones((5, 4)), r"X: expected rows of 3 features.*got shape \(5, 4\)"),
         (np.ones(3), r"got shape \(3,\)"),
-        (np.ones((0, 3)), r"got shape \(0, 3\)"),
+        (np.ones((0, 3)), r"got empty shape \(0, 3\)"),
         (np.ones((5, 3), complex), "expected numbers; got dtype complex128"),
         (np.array([["a", "b", "c"]]), "expected numbers; got dtype <U1"),
         (np.ma.masked_array(np.ones((5, 3)), mask=False), "got a masked one; drop or fill it"),

@@ -277,9 +277,9 @@ def test_wrong_hyper_parameters_are_named(kind, settings, words):
 
 def test_unknown_names_are_named():
     with pytest.raises(
-        InputError, match=r"optimizer: expected one of adagrad, .* sgd; got 'lbfgs'"
+        InputError, match=r"optimizer: expected one of adagrad, .* sgd; got 'newton'"
     ):
-        get_optimizer("lbfgs")
+        get_optimizer("newton")
     with pytest.raises(
         InputError, match=r"hyper-parameter of sgd: expected one of .*; got 'beta_1'"
     ):

@@ -445,7 +445,7 @@ def test_damage_of_the_loss_alone_names_the_largest_parameters(problem):
     X, y, *_ = problem
     net = Network([4, 1], backend="numpy", random_state=1)
     net.parameters["W1"][0] = (1e38, 2e38, 3e38, 0.0)
-    words = r"epoch 1: .* the largest parameters are those of W1, from 0 to 3e\+38; the last"
+    words = r"epoch 1: .* the largest parameters are those of W1, from .* to 3e\+38; the last"
     with pytest.raises(TrainingDiverged, match=words):
         train(net, np.abs(X), y, optimizer="sgd", epochs=1)
 

@@ -180,7 +180,7 @@ def test_initialize_goes_on_with_a_generator():
     assert (first["W1"] != second["W1"]).all()
 
 
-@pytest.mark.parametrize("sizes", [(), (3,), (3, 0, 1), (-1, 1)])
+@pytest.mark.parametrize("sizes", [(), (3,), (3, 0, 1), (-1, 1), "34", [3, 1.5], None, 3])
 def test_layer_dims_must_be_sizes(sizes):
     with pytest.raises(InputError, match="layer_dims: expected two or more sizes"):
         initialize_parameters_deep(sizes)

@@ -468,7 +468,7 @@ def test_a_warm_start_keeps_the_history_whole(rng):
     X, y = problem(rng)
     net = network("numpy")
     train(net, X, y, optimizer="sgd", epochs=2)
-    with pytest.raises(InputError, match="warm_start: expected validation data as in the last run"):
+    with pytest.raises(InputError, match="warm_start: expected validation data and metrics as in"):
         train(net, X, y, optimizer="sgd", epochs=2, warm_start=True, validation_data=(X, y))
 
 
@@ -488,7 +488,10 @@ def test_flat_uint8_validation_rows_of_pictures_are_scaled(rng):
         ({"y": None}, "y: expected"),
         ({"y": 3}, "y: expected labels of shape"),
         ({"y": [1, "a"] * 15}, "y: expected labels of one type"),
-        ({"validation_data": np.ones((2, 4))}, r"validation_data: expected a pair \(X, y\)"),
+        (
+            {"validation_data": np.ones((2, 4))},
+            r"validation_data: expected \(X, y\) or \(X, y, samp",
+        ),
     ],
 )
 def test_more_wrong_arguments_are_named(change, words, rng):

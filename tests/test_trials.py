@@ -18,6 +18,7 @@ SHORT = {
         ["--count", "600"],
         "600 mutated model files: 0 crashes, 0 hangs, 0 silent differences",
     ),
+    "odd_inputs": ([], "without a word, BinaryClassifier 0"),
 }
 
 

@@ -13,6 +13,8 @@ from .formulas import Array, Xp
 __all__ = [
     "CUDA",
     "array_namespace",
+    "as_kind_of",
+    "as_numpy",
     "dlpack_device",
     "from_dlpack_on_host",
     "is_on_host",
@@ -60,7 +62,7 @@ def is_on_host(array: object) -> bool:
     return device is None or device[0] == HOST
 
 
-def from_dlpack_on_host(array: Any) -> Any:
+def from_dlpack_on_host(array: Any, name: str = "array") -> Any:
     """Foreign arrays as NumPy arrays, moved to the host where they are not; the rest unchanged."""
     device = dlpack_device(array)
     if device is None:
@@ -68,20 +70,42 @@ def from_dlpack_on_host(array: Any) -> Any:
     try:
         return np.from_dlpack(array) if device[0] == HOST else np.from_dlpack(array, device="cpu")
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        name = f"{type(array).__module__}.{type(array).__name__}"
+        kind = f"{type(array).__module__}.{type(array).__name__}"
         raise InputError(
-            f"array: a {name} on DLPack device {device} could not be read on the host ({error}); "
-            "move it to the CPU first, or use the backend of its device"
+            f"{name}: expected an array for the host; got a {kind} on DLPack device {device} that "
+            f"could not be read on the host ({error}); convert it, move it to the CPU first, or "
+            "use the backend of its device"
         ) from error
+
+
+def as_numpy(array: Any, name: str = "array") -> np.ndarray:
+    """*array*, of any library or none, as a NumPy array of whatever type it is."""
+    array = from_dlpack_on_host(array, name)
+    try:
+        return np.asarray(array)
+    except MemoryError:
+        raise
+    except Exception as error:  # lists of unequal lengths; an __array__ of others raises anything
+        raise InputError(
+            f"{name}: expected an array, or rows of one length; got a {type(array).__name__} "
+            f"({error}); make it an array first"
+        ) from error
+
+
+def as_kind_of(like: Any, array: Any) -> Any:
+    """*array*, NumPy's or of the library of *like*, as that library's; not copied if it lies there.
+
+    What is no array of a library that speaks DLPack, such as a list, is no kind: *array* stays.
+    """
+    if dlpack_device(like) is None or type(like) is type(array):
+        return array
+    named = getattr(like, "__array_namespace__", None)
+    return (array_namespace(like) if named is None else named()).from_dlpack(array)
 
 
 def on_host(array: Any, name: str = "array") -> np.ndarray:
     """*array*, of any library or none, as a NumPy array of numbers; copied only if it must be."""
-    array = from_dlpack_on_host(array)
-    try:
-        host = np.asarray(array)
-    except (TypeError, ValueError) as error:  # lists of unequal lengths
-        raise InputError(f"{name}: expected numbers in rows of one length; got {error}") from error
+    host = as_numpy(array, name)
     if np.ma.isMaskedArray(array):
         raise InputError(f"{name}: expected a plain array; got a masked one; drop or fill it")
     numbers(host, name)

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from .backend import PRECISIONS, Backend, dtype_of, get_backend
-from .errors import DataError, ModelFileError, known, real, unknown
+from .errors import DataError, ModelFileError, known, positive, real, unknown
 from .files import write_file
 from .hdf5 import open_file, read_all
 from .layout import Layout
@@ -263,14 +263,20 @@ def _network(arrays: dict[str, np.ndarray], meta: dict[str, Any], backend: Backe
         history = History(
             {name: [float(x) for x in run["history"][name]] for name in run["history"]}
         )
-        numbers = {name: operator.index(run[name]) for name in ("seed", "step", "epoch")}
-        batch_size = run["batch_size"] and operator.index(run["batch_size"])
+        numbers = {name: _count(run, name) for name in ("seed", "step", "epoch")}
+        batch_size = run["batch_size"]
+        if batch_size is not None:
+            batch_size = positive("batch_size", batch_size)
+        if any(len(curve) != numbers["epoch"] for curve in history.values()):
+            raise DataError(f"history: expected {numbers['epoch']} numbers in each; got {history}")
+        if not isinstance(run["loss"], str):
+            raise DataError(f"loss: expected text; got {run['loss']!r}")
         net.training = TrainingState(
             optimizer,
             batch_size=batch_size,
             vectors=vectors,
             history=history,
-            loss=str(run["loss"]),
+            loss=run["loss"],
             pause=_take_pause(arrays, net, run["batch"], **run["pause"])
             if run.get("pause")
             else None,
@@ -302,6 +308,13 @@ def _take_pause(
     if batch:
         sums = _take_floats(arrays, "pause/sums", shape, net.dtype)
     return Pause(batch, operator.index(first), seconds, bool(ended), call, taken, sums)
+
+
+def _count(run: dict[str, Any], name: str) -> int:
+    number = operator.index(run[name])
+    if number < 0:
+        raise DataError(f"{name}: expected an integer of at least 0; got {number}")
+    return number
 
 
 def _take_vector(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import from_dlpack_on_host, is_sparse, on_host
-from .errors import InputError
+from .arrays import as_numpy, is_sparse, on_host
+from .errors import InputError, real
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_X",
+    "check_features",
     "check_finite",
     "check_labels",
     "check_lengths",
     "check_problem",
+    "check_unchanged",
     "check_weights",
+    "same_classes",
+    "weigh_classes",
 ]
 
 _BLOCK = 2**20  # elements that check_finite looks at in one go
@@ -34,6 +41,9 @@ def check_problem(
 
     Returns X as an array where it lies, targets 0 and 1 on the host, and the pair of labels.
     """
+    if getattr(X, "ndim", 2) == 1 and getattr(y, "ndim", 1) == 2:
+        shapes = f"X of shape {tuple(X.shape)} and y of shape {tuple(y.shape)}"
+        raise InputError(f"X: expected rows (m, n), and y (m,); got {shapes}; are they swapped?")
     X, y = check_X(X), _label_array(y)
     check_lengths(X, y)
     return X, *check_labels(y, classes, both=both)
@@ -45,18 +55,47 @@ def check_X(X: Any, name: str = "X") -> Any:  # noqa: N802 - a matrix has a capi
     An array of any library stays what it is and where it is.  Raises `InputError`, which calls it
     *name*, for another shape or type, for no rows or columns, and for masked arrays.
     """
-    X = X.tocsr() if is_sparse(X) else _array(X, name)
+    sparse = is_sparse(X)
+    X = X if sparse else _array(X, name)
     kind = getattr(X.dtype, "kind", "f")  # other libraries' dtypes are only of numbers
+    shape = tuple(X.shape)
     if kind not in "biuf":
-        raise InputError(f"{name}: expected numbers; got dtype {X.dtype}; encode or convert them")
-    if X.ndim not in (2, 3, 4) or (X.ndim > 2 and not str(X.dtype).endswith("uint8")):
+        raise InputError(
+            f"{name}: expected numbers; got dtype {X.dtype} of shape {shape}; encode or convert "
+            "them"
+        )
+    pictures = len(shape) in (3, 4) and not sparse and str(X.dtype).endswith("uint8")
+    if len(shape) != 2 and not pictures:
         raise InputError(
             f"{name}: expected rows (m, n), or uint8 pictures (m, h, w) or (m, h, w, c); "
-            f"got shape {tuple(X.shape)} of {X.dtype}; reshape(m, -1) makes rows"
+            f"got shape {shape} of {X.dtype}; reshape(m, -1) makes rows"
         )
-    if 0 in X.shape:
-        raise InputError(f"{name}: expected at least one number; got empty shape {tuple(X.shape)}")
-    return X
+    if 0 in shape:
+        raise InputError(
+            f"{name}: expected at least one row and column; got empty shape {shape}; give some"
+        )
+    return X.tocsr() if sparse else X
+
+
+def check_features(
+    X: Any, n_0: int, picture_shape: tuple[int, ...] | None = None, name: str = "X"
+) -> None:
+    """Raise `InputError` unless what `check_X` returned has *n_0* numbers in each row.
+
+    Pictures must be of the *picture_shape* of training, where there is one.
+    """
+    shape = tuple(X.shape)
+    if math.prod(shape[1:]) != n_0:
+        hint = "is it transposed?" if shape[0] == n_0 else "give the features of training"
+        raise InputError(
+            f"{name}: expected rows of {n_0} features, shape (n_samples, {n_0}); "
+            f"got shape {shape}; {hint}"
+        )
+    if len(shape) > 2 and picture_shape not in (None, shape[1:]):
+        raise InputError(
+            f"{name}: expected pictures of shape {picture_shape}, as in training; got shape "
+            f"{shape}; resize them"
+        )
 
 
 def check_lengths(X: Any, y: Any, names: tuple[str, str] = ("X", "y")) -> None:
@@ -102,7 +141,9 @@ def check_labels(
     came += f" and {len(found) - 5:,} more labels" * (len(found) > 5)
     pair = found if classes is None else np.asarray(classes)
     if classes is not None and (pair.shape != (2,) or pair[0] == pair[1]):
-        raise InputError(f"classes: expected two different labels; got {classes!r}")
+        raise InputError(
+            f"classes: expected two different labels; got {classes!r}; name each class once"
+        )
     if len(found) == 1 and (both or classes is None):
         raise InputError(
             f"y: expected two classes; got one class only: {came}; add some of the other"
@@ -114,6 +155,35 @@ def check_labels(
     return positive.astype(np.int64), pair
 
 
+def same_classes(classes: Sequence[Any] | NDArray[Any] | None, known: NDArray[Any]) -> NDArray[Any]:
+    """Return the two labels *known* to a network.
+
+    Raises `InputError` where *classes*, if they are given, are others or in another order.
+    """
+    given = known.tolist() if classes is None else np.asarray(classes).tolist()
+    if given != known.tolist():
+        raise InputError(
+            f"classes: expected those of the network, in its order, {known.tolist()}; got {given}; "
+            "name them so, and number the labels by it"
+        )
+    return known
+
+
+def check_unchanged(values: Any, name: str) -> None:
+    """Raise `InputError` for what becomes something else when it is made a plain array.
+
+    Those are masked arrays, whose mask is lost, and lists of text beside something else, which
+    becomes text too.
+    """
+    if np.ma.isMaskedArray(values):
+        raise InputError(
+            f"{name}: expected a plain array, shape {np.shape(values)}; got a masked one; drop or "
+            "fill it"
+        )
+    if isinstance(values, (list, tuple)) and any(isinstance(v, (str, bytes)) for v in values):
+        _check_one_type(values, name)
+
+
 def check_weights(sample_weight: Any, m: int) -> NDArray[np.float64]:
     """Return the weights of *m* examples on the host, in float64.
 
@@ -122,15 +192,60 @@ def check_weights(sample_weight: Any, m: int) -> NDArray[np.float64]:
     weights = on_host(sample_weight, "sample_weight").astype(float)
     if weights.shape != (m,):
         raise InputError(
-            f"sample_weight: expected shape ({m},), one weight an example; got {weights.shape}"
+            f"sample_weight: expected shape ({m},), one weight an example; got {weights.shape}; "
+            "reshape or complete it"
         )
     check_finite(weights, "sample_weight")
     if weights.min() < 0 or weights.max() == 0:
+        came = f"{weights.min():g} to {weights.max():g}" if weights.any() else "all zero"
         raise InputError(
             "sample_weight: expected numbers of at least 0, some of them above; got "
-            f"{weights.min():g} to {weights.max():g}"
+            f"{came}; weigh by 0 what shall not count"
         )
     return weights
+
+
+def weigh_classes(
+    y01: NDArray[np.int64],
+    classes: NDArray[Any],
+    class_weight: Any,
+    pos_weight: float | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64] | None:
+    """Return the *weights* of examples, None for ones, times those of their classes.
+
+    Parameters
+    ----------
+    y01 : ndarray of shape (m,)
+        0 and 1.
+    classes : ndarray of shape (2,)
+        The labels.
+    class_weight : {None, "balanced"} or mapping
+        By label, 1 for one that is not there; "balanced" gives both classes half of the whole.
+    pos_weight : float, optional
+        That of the second class.
+    weights : ndarray of shape (m,), optional
+
+    Raises
+    ------
+    InputError
+        If *class_weight* is none of those, or not of these classes.
+    """
+    if class_weight is None and pos_weight is None:
+        return weights
+    factors = np.array([1.0, 1.0 if pos_weight is None else pos_weight])
+    if isinstance(class_weight, Mapping):
+        known = classes.tolist()
+        for label, value in class_weight.items():
+            if label not in known:
+                raise InputError(f"class_weight: expected labels of {known}; got {label!r}")
+            factors[known.index(label)] = real(f"class_weight[{label!r}]", value, least=0.0)
+    elif isinstance(class_weight, str) and class_weight == "balanced":
+        sums = np.bincount(y01, weights, minlength=2)
+        factors = np.divide(np.sum(sums), 2.0 * sums, out=np.ones(2), where=sums > 0)
+    elif class_weight is not None:
+        raise InputError(f"class_weight: expected None, 'balanced' or a dict; got {class_weight!r}")
+    return factors[y01] if weights is None else factors[y01] * weights
 
 
 def check_finite(X: NDArray[Any], name: str = "X") -> None:
@@ -153,38 +268,57 @@ def check_finite(X: NDArray[Any], name: str = "X") -> None:
         words = f"row {place[0]}, column {place[1]}" if X.ndim == 2 else f"index {place}"
         raise InputError(
             f"{name}: expected finite numbers; got {bad:,} NaN or infinite, the first "
-            f"({X[place]}) at {words}, counting from 0; drop or fill them"
+            f"({X[place]}) at {words}, counting from 0; drop or fill them{_range(X[place])}"
         )
+
+
+def _range(value: Any) -> str:
+    """Say how far the type of *value* goes, if it may be too narrow for what was given."""
+    if not np.isinf(value) or value.dtype.itemsize >= 8:
+        return ""
+    return f", or scale them: {value.dtype} goes up to {np.finfo(value.dtype).max:.1e}"
 
 
 def _array(values: Any, name: str) -> Any:
     """Return an array of whatever library as it is, anything else as a NumPy array."""
-    if np.ma.isMaskedArray(values):
-        raise InputError(f"{name}: expected a plain array; got a masked one; drop or fill it")
-    is_array = hasattr(values, "__array__") or hasattr(values, "__dlpack__")
-    if is_array and hasattr(values, "dtype"):
+    check_unchanged(values, name)
+    if all(hasattr(values, word) for word in ("dtype", "shape", "ndim", "__len__")):
         return values
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError) as problem:  # lists of unequal lengths
-        raise InputError(f"{name}: expected an array; got {problem}") from problem
+    array = as_numpy(values, name)
+    if array.ndim == 0 and array.dtype.kind in "OSU":
+        path = isinstance(values, (str, bytes, os.PathLike))
+        came = repr(str(values))[:60] if path else f"a {type(values).__name__}"
+        remedy = "load a file with xpnet.data.load" if path else "make it an array first"
+        raise InputError(f"{name}: expected an array; got {came}; {remedy}")
+    return array
 
 
 def _label_array(y: ArrayLike) -> NDArray[Any]:
     """Return labels as a plain one-dimensional array of one type, none of them missing."""
-    array = np.asarray(from_dlpack_on_host(_array(y, "y")))
-    if isinstance(y, (list, tuple)) and array.dtype.kind in "US":
-        array = np.array(y, object)  # NumPy would make text of whatever is beside text
+    if is_sparse(y):
+        raise InputError(
+            f"y: expected labels of shape (m,); got a sparse array of shape {np.shape(y)}; "
+            "y.toarray().ravel() makes it flat"
+        )
+    array = as_numpy(_array(y, "y"), "y")
     if array.ndim != 1 or not array.size:
-        hint = "y.ravel() makes it flat" if array.size else "it is empty"
+        flat = max(array.shape, default=0) == array.size > 0
+        hint = "y.ravel() makes it flat" if flat else "give one label for each row"
         raise InputError(f"y: expected labels of shape (m,); got {array.shape}; {hint}")
     if array.dtype.kind == "O":
-        kinds = Counter(type(label).__name__ for label in array)
-        if len(kinds) > 1:
-            came = ", ".join(f"{n:,} × {kind}" for kind, n in kinds.items())
-            raise InputError(f"y: expected labels of one type; got {came}; are some missing?")
+        _check_one_type(array, "y")
         array = np.array(array.tolist())
     if array.dtype.kind not in "biufSUT":
-        raise InputError(f"y: expected numbers, booleans, text or bytes; got {array.dtype}")
+        raise InputError(
+            f"y: expected numbers, booleans, text or bytes; got {array.dtype} of shape "
+            f"{array.shape}; name the two classes by one of those"
+        )
     check_finite(array, "y")
     return array
+
+
+def _check_one_type(labels: Any, name: str) -> None:
+    kinds = Counter(type(label).__name__ for label in labels)
+    if len(kinds) > 1:
+        came = ", ".join(f"{n:,} × {kind}" for kind, n in kinds.items())
+        raise InputError(f"{name}: expected labels of one type; got {came}; are some missing?")

@@ -18,14 +18,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from . import __version__, console, options, untrusted
-from .activations import ACTIVATIONS
-from .backend import PLAIN, PRECISIONS, get_backend
+from .backend import PLAIN, get_backend
 from .checkpoint import load_model
 from .checks import check_labels
 from .compare import compare_backends
 from .data import Dataset
 from .errors import InputError, XpnetError
-from .initializers import INITIALIZERS
 from .inputs import (
     about,
     check_outputs,
@@ -37,14 +35,13 @@ from .inputs import (
 )
 from .inspection import inspect, machine
 from .jobs import Job, carry_out, go_on
+from .lbfgs import check_steady
+from .metrics import report
 from .network import Network
-from .optimizers import OPTIMIZERS, Optimizer, get_optimizer
-from .schedules import SCHEDULES
-from .training import Checkpoint, evaluate, train
+from .optimizers import LBFGS, Optimizer, get_optimizer
+from .training import Checkpoint, EarlyStopping, train
 
 __all__ = ["main"]
-
-_CURVE = "curve.png"
 
 
 class _Commands(click.Group):
@@ -111,90 +108,44 @@ def _named(x: str | None, y: str | None, data: str | None) -> tuple[str, str] | 
 # --- train ----------------------------------------------------------------------------------------
 
 
-@main.command(name="train")
+@main.command(name="train", cls=options.Grouped)
 @options.data
-@click.option("--test", metavar="FILE", help="Data to test on after every epoch.")
-@options.x
-@options.y
-@options.hidden
-@click.option(
-    "--activation",
-    metavar="NAME[,NAME...]",
-    default="leaky_relu",
-    callback=options.activation,
-    help=f"Of all hidden layers, or one for each: {', '.join(ACTIVATIONS)}.",
-)
-@options.choice("--init", INITIALIZERS, "xavier", "How the first weights are drawn.")
-@options.choice("--optimizer", OPTIMIZERS, "adam", "The rule of an update.")
-@options.choice("--schedule", SCHEDULES, "cosine", "How the learning rate moves.")
-@click.option(
-    "--learning-rate", type=float, show_default=options.rates, help="Of the first update."
-)
-@click.option(
-    "--batch-size",
-    metavar="N|full",
-    default="32",
-    callback=options.batch_size,
-    help="Rows in an update.",
-)
-@click.option("--epochs", type=click.IntRange(min=1), default=200, help="Passes over the data.")
-@options.choice(
-    "--precision", PRECISIONS, "float32", "Of the arithmetic; the last three need a GPU."
-)
-@options.backend
-@options.threads
-@options.max_bytes
-@click.option("--seed", type=int, default=1, help="Gives the first weights and the batches.")
-@click.option("-o", "--output", metavar="FILE", default="model.h5", help="The model to write.")
-@click.option("--plot", metavar="FILE", show_default=_CURVE, help="The picture to write.")
-@click.option("--no-plot", is_flag=True, help="Write no picture.")
-@click.option("--checkpoint", "folder", metavar="DIR", help="Where to write down the run.")
-@options.often
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@options.of_training
 def _train(
     data: str | None,
     test: str | None,
     x: str | None,
     y: str | None,
     output: str,
+    history: str | None,
     plot: str | None,
     no_plot: bool,
     folder: str | None,
     every: dict[str, Any],
     quiet: bool,
     max_bytes: int,
-    **options: Any,
+    **chosen: Any,
 ) -> None:
     """Train a network on DATA, save it, and draw how that went."""
     out, names = console.stdout(quiet=quiet), _named(x, y, data)
     if no_plot and plot is not None:
         raise _wrong(f"expected --plot or --no-plot; got both, with {plot}; leave one of them out")
-    picture = None if no_plot else console.check_picture(plot, _CURVE)
-    job = Job(data, test, names, max_bytes, output, picture)
-    rows, tests = job.load()
-    net, optimizer = _from_options(rows, options)
-    console.show_facts(out, console.describe_plan(net, optimizer, rows, tests, options))
+    _check_validation(chosen)
+    picture = None if no_plot else console.check_picture(plot, options.CURVE)
+    kept = {name: chosen[name] for name in ("validation", "seed", "class_weight", "threshold")}
+    job = Job(data, test, names, max_bytes, output, history, picture, **kept)
+    parts = job.load()
+    net, optimizer = _from_options(parts["training"], chosen)
+    console.show_facts(out, console.describe_plan(net, optimizer, parts, chosen))
     if not no_plot and picture is None:
         console.show_facts(out, [("note", "no picture: for one, pip install 'xpnet[plot]'")])
     keeping = None if folder is None else Checkpoint(folder, **every, note=job.as_note())
 
     def fit(callback: Any) -> Network:
-        train(
-            net,
-            rows.X,
-            rows.y,
-            optimizer=optimizer,
-            epochs=options["epochs"],
-            batch_size=options["batch_size"],
-            validation_data=None if tests is None else (tests.X, tests.y),
-            classes=rows.classes,
-            seed=options["seed"],
-            callback=callback,
-            checkpoint=keeping,
-        )
+        _fit(net, optimizer, job, parts, chosen, callback, keeping)
         return net
 
-    _exit(carry_out(job, folder, rows, tests, options["epochs"], fit, quiet=quiet))
+    _exit(carry_out(job, parts, chosen["epochs"], fit, folder, quiet=quiet))
 
 
 def _exit(code: int) -> None:
@@ -202,10 +153,10 @@ def _exit(code: int) -> None:
         raise click.exceptions.Exit(code)
 
 
-@main.command(name="resume")
+@main.command(name="resume", cls=options.Grouped)
 @click.argument("folder", metavar="DIR")
 @options.often
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@options.quiet
 def _resume(folder: str, every: dict[str, Any], quiet: bool) -> None:
     """Go on with the run that wrote checkpoints to DIR, as if it had never been interrupted.
 
@@ -214,22 +165,75 @@ def _resume(folder: str, every: dict[str, Any], quiet: bool) -> None:
     _exit(go_on(folder, every, quiet=quiet))
 
 
-def _from_options(rows: Dataset, options: dict[str, Any]) -> tuple[Network, Optimizer]:
-    rate = options["learning_rate"]
-    hyper_parameters = {} if rate is None else {"learning_rate": rate}
+def _check_validation(chosen: dict[str, Any]) -> None:
+    """What is chosen by looking at rows needs some that are neither trained on nor tested on."""
+    if chosen["monitor"] is not None and chosen["early_stopping"] is None:
+        raise _wrong("expected --early-stopping with --monitor; got none; give both")
+    tuned = isinstance(chosen["threshold"], str)
+    for name, asked in (("early-stopping", chosen["early_stopping"]), ("threshold", tuned)):
+        if asked and chosen["validation"] is None:
+            raise _wrong(f"expected --validation with --{name}; got none; give --validation 0.1")
+
+
+def _from_options(rows: Dataset, chosen: dict[str, Any]) -> tuple[Network, Optimizer]:
+    names = ("learning_rate", "momentum", "alpha", "weight_decay")
     with _usage():
         optimizer = get_optimizer(
-            options["optimizer"], schedule=options["schedule"], **hyper_parameters
+            chosen["optimizer"],
+            schedule=chosen["schedule"],
+            **{name: chosen[name] for name in names if chosen[name] is not None},
         )
         net = Network(
-            (width(rows), *options["hidden"], 1),
-            options["activation"],
-            init=options["init"],
-            precision=options["precision"],
-            backend=get_backend(options["backend"], threads=options["threads"]),
-            random_state=options["seed"],
+            (width(rows), *chosen["hidden"], 1),
+            chosen["activation"],
+            init=chosen["init"],
+            dropout=chosen["dropout"] or 0.0,
+            normalization=chosen["normalization"],
+            input_scale=chosen["input_scale"],
+            precision=chosen["precision"],
+            backend=get_backend(chosen["backend"], threads=chosen["threads"]),
+            random_state=chosen["seed"],
         )
+        if isinstance(optimizer, LBFGS):
+            check_steady(net, optimizer, {k: chosen[k] or 0.0 for k in ("input_noise", "average")})
+    if isinstance(chosen["threshold"], float):
+        net.threshold = chosen["threshold"]
     return net, optimizer
+
+
+def _fit(
+    net: Network,
+    optimizer: Optimizer,
+    job: Job,
+    parts: dict[str, Any],
+    chosen: dict[str, Any],
+    callback: Any,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Train *net* on the *parts* of the data as *chosen*."""
+    monitor, patience = chosen["monitor"] or "loss", chosen["early_stopping"]
+    minutes, rows = chosen["max_minutes"], parts["training"]
+    train(
+        net,
+        rows.X,
+        rows.y,
+        optimizer=optimizer,
+        epochs=chosen["epochs"],
+        batch_size=chosen["batch_size"],
+        **job.weights_and_validation(parts),
+        metrics=() if monitor == "loss" else (monitor,),
+        early_stopping=patience and EarlyStopping(f"val_{monitor}", patience),
+        loss=chosen["loss"],
+        label_smoothing=chosen["label_smoothing"] or 0.0,
+        input_noise=chosen["input_noise"] or 0.0,
+        average=chosen["average"] or 0.0,
+        scaling=chosen["scaling"],
+        classes=rows.classes,
+        seed=chosen["seed"],
+        max_seconds=minutes and 60.0 * minutes,
+        callback=callback,
+        checkpoint=checkpoint,
+    )
 
 
 # --- evaluate and predict -------------------------------------------------------------------------
@@ -257,18 +261,19 @@ def _evaluate(
     read = untrusted.load_rows if apart else load_rows
     net, rows = _open(model, backend, apart), read(data, "test", names, max_bytes)
     with about(data):
-        loss, accuracy = evaluate(net, rows.X, rows.y)
-    truth, pair = check_labels(rows.y, net.classes_, both=False)
-    taken, _ = check_labels(net.predict(rows.X), pair, both=False)
-    right = f"{np.count_nonzero(truth == taken):,} of {len(rows):,}"
+        truth, pair = check_labels(rows.y, net.classes_, both=False)
+        p = net.predict_proba(rows.X)[:, 1]
+    taken = (p > net.threshold).astype(int)
+    right = np.count_nonzero(truth == taken)
     facts = [
         ("model", f"{model} · {console.describe_network(net)}"),
         ("backend", f"{net.backend.name} · {net.backend.device_name}"),
         ("data", console.describe_data(rows, pair)),
-        ("loss", f"{loss:.4f}"),
-        ("accuracy", f"{console.percent(accuracy)} · {right}"),
+        ("threshold", f"{net.threshold:g}"),
+        ("accuracy", f"{console.percent(right / len(rows))} · {right:,} of {len(rows):,}"),
     ]
     console.show_facts(out, facts)
+    console.show_report(out, report(truth, p, net.threshold))
     console.show_confusion(out, pair, truth, taken)
 
 

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -26,7 +26,7 @@ from .data import Dataset
 from .errors import InputError
 from .files import write_file
 from .network import Network
-from .optimizers import Optimizer
+from .optimizers import LBFGS, Optimizer
 from .plots import decision_boundary, learning_curve, misclassified
 from .state import History
 from .training import Epoch, evaluate
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 
 _INTERVAL = 0.1  # seconds from one refresh of the bar to the next
 _SHARE = 20  # looking at the accuracy may take a 20th of the time
+_BESIDES = (  # options told in the plan where they are given
+    *("loss", "momentum", "alpha", "weight_decay", "dropout", "label_smoothing", "input_noise"),
+    *("average", "normalization", "input_scale", "scaling", "class_weight", "early_stopping"),
+    *("monitor", "threshold", "max_minutes"),
+)
 _LINES = 10  # plain lines in a run, where there is no terminal
 
 
@@ -112,12 +117,20 @@ class Progress:
     to : Console
     epochs : int
     accuracy : callable
-        Returns a network's training accuracy; called when that is to be shown for want of test
+        Returns a network's training accuracy; called when that is to be shown for want of other
         data.
+    watched : str, optional
+        What the history's validation data are: "validation" or "test".
     """
 
-    def __init__(self, to: Console, epochs: int, accuracy: Callable[[Network], float]) -> None:
-        self.to, self.epochs, self.accuracy = to, epochs, accuracy
+    def __init__(
+        self,
+        to: Console,
+        epochs: int,
+        accuracy: Callable[[Network], float],
+        watched: str | None = None,
+    ) -> None:
+        self.to, self.epochs, self.accuracy, self.watched = to, epochs, accuracy, watched
         self.net: Network | None = None
         self.first = 0  # epochs that were done before
         self.live = to.file.isatty() and not to.is_dumb_terminal
@@ -155,7 +168,7 @@ class Progress:
         number, history, now = epoch.number, epoch.history, time.perf_counter()
         speed = (number - self.first) / max(now - self.start, 1e-9)
         if "val_accuracy" in history:
-            accuracy = f"test accuracy {percent(history['val_accuracy'][-1])}"
+            accuracy = f"{self.watched} accuracy {percent(history['val_accuracy'][-1])}"
         else:
             accuracy = f"accuracy {percent(self.accuracy(epoch.net))}"
         left = _duration((self.epochs - number) / speed)
@@ -224,31 +237,38 @@ def describe_network(net: Network) -> str:
 
 
 def describe_plan(
-    net: Network,
-    optimizer: Optimizer,
-    rows: Dataset,
-    tests: Dataset | None,
-    options: dict[str, Any],
+    net: Network, optimizer: Optimizer, parts: Mapping[str, Dataset | None], chosen: dict[str, Any]
 ) -> list[tuple[str, str]]:
-    """Say what is about to be done."""
+    """Say what is about to be done with the *parts* of the data, and the options *chosen*."""
+    rows = parts["training"]
+    assert rows is not None
     _, pair = check_labels(rows.y, rows.classes)
-    facts = [("data", describe_data(rows, pair))]
-    if tests is not None:
-        facts.append(("test", describe_data(tests, pair)))
-    if rows.picture_shape is None and max(float(rows.X.max()), -float(rows.X.min())) > 100:
-        facts.append(("note", "features beyond ±100: scaled to about unit size they train better"))
-    size = options["batch_size"]
+    shown = (("data", rows), ("validation", parts["validation"]), ("test", parts["test"]))
+    facts = [(name, describe_data(part, pair)) for name, part in shown if part is not None]
+    far = max(float(rows.X.max()), -float(rows.X.min())) > 100
+    if far and rows.picture_shape is None and chosen["scaling"] is None:
+        facts.append(("note", "features beyond ±100 train better at unit size: see --scaling"))
+    size = chosen["batch_size"]
+    full = size is None or size >= len(rows) or isinstance(optimizer, LBFGS)
+    rate = f"{optimizer.schedule} rate {optimizer.learning_rate:g}"
     plan = [
-        f"{optimizer.name} · {optimizer.schedule} rate {optimizer.learning_rate:g}",
-        "full batch" if size is None or size >= len(rows) else f"batches of {size:,}",
-        count(options["epochs"], "epoch"),
-        f"seed {options['seed']}",
+        optimizer.name if isinstance(optimizer, LBFGS) else f"{optimizer.name} · {rate}",
+        "full batch" if full else f"batches of {size:,}",
+        count(chosen["epochs"], "epoch"),
+        f"seed {chosen['seed']}",
+    ]
+    given = {
+        name: chosen[name] for name in _BESIDES if chosen[name] not in (None, False, "logistic")
+    }
+    besides = [
+        f"{name.replace('_', ' ')} {value}".removesuffix(" True") for name, value in given.items()
     ]
     return [
         *facts,
-        ("network", f"{describe_network(net)} · {options['init']}"),
+        ("network", f"{describe_network(net)} · {chosen['init']}"),
         ("backend", f"{net.backend.name} · {net.backend.device_name}"),
         ("optimizer", " · ".join(plan)),
+        *([("besides", " · ".join(besides))] if besides else []),
     ]
 
 
@@ -258,14 +278,17 @@ def show_time(to: Console, net: Network, seconds: float, stopped: bool) -> None:
     show_facts(to, [("stopped" if stopped else "trained", took)])
 
 
-def show_result(to: Console, net: Network, rows: Dataset) -> None:
-    """Print what training reached."""
-    loss, accuracy = evaluate(net, rows.X, rows.y)
-    history = history_of(net)
-    reached = f"training accuracy {percent(accuracy)} · loss {loss:.4f}"
-    if "val_accuracy" in history:
-        reached = f"test accuracy {percent(history['val_accuracy'][-1])} · {reached}"
-    show_facts(to, [("reached", reached)])
+def show_result(to: Console, net: Network, parts: Mapping[str, Dataset | None]) -> None:
+    """Print what training reached on each of the *parts*."""
+    reached = []
+    for name, part in parts.items():
+        if part is not None:
+            loss, accuracy = evaluate(net, part.X, part.y)
+            reached.append(f"{name} accuracy {percent(accuracy)}")
+    facts = [("reached", " · ".join([*reached, f"loss {loss:.4f}"]))]
+    if net.threshold != 0.5:
+        facts.append(("threshold", f"{net.threshold:g}"))
+    show_facts(to, facts)
 
 
 def history_of(net: Network) -> History:
@@ -300,6 +323,12 @@ def show_confusion(to: Console, pair: Any, truth: np.ndarray, taken: np.ndarray)
     cells = np.bincount(2 * truth + taken, minlength=4).reshape(2, 2).tolist()
     rows = [[name, *map(str, row)] for name, row in zip(names, cells, strict=True)]
     show_table(to, ["", *(f"taken for {name}" for name in names)], rows)
+
+
+def show_report(to: Console, report: Mapping[str, float]) -> None:
+    """Print what each metric says; none of what it cannot say, for want of a class."""
+    rows = [[name, "–" if math.isnan(value) else f"{value:.4f}"] for name, value in report.items()]
+    show_table(to, ["metric", "value"], rows)
 
 
 def show_comparison(to: Console, comparison: Comparison) -> None:

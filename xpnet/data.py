@@ -195,8 +195,7 @@ def load_picture(path: str | os.PathLike[str], shape: tuple[int, ...]) -> NDArra
         from PIL import Image
     except ImportError as problem:
         raise InputError("pictures need Pillow: pip install 'xpnet[plot]'") from problem
-    if len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,)):
-        raise InputError(f"shape: expected (h, w), (h, w, 1) or (h, w, 3); got {shape}")
+    _check_picture_shape(shape)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -208,6 +207,15 @@ def load_picture(path: str | os.PathLike[str], shape: tuple[int, ...]) -> NDArra
         raise DataError(f"{path}: expected a PNG or JPEG picture; got {problem}") from problem
     resized = picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS)
     return np.asarray(resized, dtype=np.uint8).reshape(1, *shape)
+
+
+def _check_picture_shape(shape: Any) -> None:
+    good = isinstance(shape, tuple) and shape[2:] in ((), (1,), (3,)) and len(shape) > 1
+    if not good or not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
+        raise InputError(
+            "shape: expected (h, w), (h, w, 1) or (h, w, 3), a tuple of integers above 0; "
+            f"got {shape!r}"
+        )
 
 
 def _upright(image: Image, mode: str) -> Image:

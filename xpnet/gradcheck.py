@@ -8,6 +8,7 @@ import numpy as np
 
 from .checks import check_problem
 from .errors import GradientMismatch, positive
+from .losses import Loss
 from .network import Network
 
 __all__ = ["check_gradients"]
@@ -21,6 +22,7 @@ def check_gradients(
     X: Any,
     y: Any,
     *,
+    loss: str | Loss = "logistic",
     directions: int = 10,
     tolerance: float = 1e-6,
     random_state: int = 0,
@@ -38,6 +40,8 @@ def check_gradients(
     X : array of shape (m, n_0)
     y : array of shape (m,)
         Two labels, or 0 and 1.
+    loss : Loss or str
+        One of `losses.LOSSES`, or one of your own.
     directions : int
     tolerance : float
         The largest relative difference that passes.
@@ -65,8 +69,8 @@ def check_gradients(
 
     def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
         copy.backend.send(theta, copy.theta)
-        loss, _ = copy.loss_and_gradients(X, targets)
-        return loss, copy.backend.to_host(copy.gradient).copy()
+        mean, _ = copy.loss_and_gradients(X, targets, loss)
+        return mean, copy.backend.to_host(copy.gradient).copy()
 
     _, gradient = loss_and_gradient(theta)
     worst = 0.0

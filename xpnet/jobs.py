@@ -8,20 +8,24 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from . import console
 from .checkpoint import save_model
 from .checkpointing import latest
-from .data import Dataset
+from .checks import check_labels, weigh_classes
+from .data import split
+from .decisions import best_threshold
 from .errors import InputError, TrainingDiverged
-from .inputs import check_outputs, check_tests, classes_of, load_rows
+from .inputs import about, check_outputs, check_tests, classes_of, load_rows
 from .interrupts import noting
 from .network import Network
 from .resuming import resume
 from .training import Checkpoint, evaluate
+
+Parts = dict[str, Any]  #: data sets, or None, by "test", "validation" and "training"
 
 __all__ = ["Job", "carry_out", "go_on"]
 
@@ -37,9 +41,15 @@ class Job:
     names : pair of str or None
         The names of their arrays, where they are others.
     max_bytes : int
-    output : str
-        The model to write.
-    picture : str or None
+    output, history, picture : str
+        The model to write, and the table and the picture, if any.
+    validation : float or None
+        The fraction of the rows to set aside.
+    seed : int
+        Gives which.
+    class_weight : str or None
+    threshold : float, str or None
+        The metric of decisions to make best of, by its name.
     """
 
     data: str | None
@@ -47,23 +57,49 @@ class Job:
     names: tuple[str, str] | None
     max_bytes: int
     output: str
+    history: str | None
     picture: str | None
+    validation: float | None
+    seed: int
+    class_weight: str | None
+    threshold: float | str | None
 
-    def load(self) -> tuple[Dataset, Dataset | None]:
-        """Return the rows to train on, and those to test on, once all can be written."""
-        check_outputs([self.output, self.picture], [self.data, self.test])
-        rows = load_rows(self.data, "train", self.names, self.max_bytes)
-        pair = classes_of(rows, self.data)
-        if self.test is None and self.data is not None:
-            return rows, None
-        tests = load_rows(self.test, "test", self.names, self.max_bytes)
-        check_tests(tests, self.test, rows, pair)
-        return rows, tests
+    def load(self) -> Parts:
+        """Return the rows to test, to validate and to train on, once all can be written."""
+        check_outputs([self.output, self.history, self.picture], [self.data, self.test])
+        rows, validation = load_rows(self.data, "train", self.names, self.max_bytes), None
+        pair, tests = classes_of(rows, self.data), None
+        if self.test is not None or self.data is None:
+            tests = load_rows(self.test, "test", self.names, self.max_bytes)
+            check_tests(tests, self.test, rows, pair)
+        if self.validation is not None:
+            name = rows.name
+            with about(self.data):
+                rows, validation = split(rows, self.validation, self.seed)
+            rows, validation = replace(rows, name=name), replace(validation, name=name)
+        return {"test": tests, "validation": validation, "training": rows}
+
+    def weights_and_validation(self, parts: Parts) -> dict[str, Any]:
+        """Return what `train` and `resume` take beside the rows to train on."""
+        rows, name = parts["training"], watched(parts)
+        targets, pair = check_labels(rows.y, rows.classes)
+        return {
+            "sample_weight": weigh_classes(targets, pair, self.class_weight),
+            "validation_data": None if name is None else (parts[name].X, parts[name].y),
+        }
+
+    def set_threshold(self, net: Network, parts: Parts) -> None:
+        """Let *net* decide by the threshold that is best on the validation data, if asked for."""
+        rows = parts["validation"]
+        if isinstance(self.threshold, str):
+            truth, _ = check_labels(rows.y, net.classes_, both=False)
+            p = net.predict_proba(rows.X)[:, 1]
+            net.threshold = best_threshold(truth, p, self.threshold)
 
     def as_note(self) -> dict[str, Any]:
         """Return it as plain data, with paths that hold in every folder."""
         note = asdict(self)
-        for name in ("data", "test", "output", "picture"):
+        for name in ("data", "test", "output", "history", "picture"):
             if note[name] is not None:
                 note[name] = str(Path(note[name]).resolve())
         return note
@@ -85,26 +121,31 @@ def _job_of(folder: str) -> tuple[Job, int]:
     return Job(**note, names=names and tuple(names)), pause.first + int(pause.call["epochs"])
 
 
+def watched(parts: Parts) -> str | None:
+    """Return which of the *parts* is looked at after every epoch, if one is."""
+    return next((name for name in ("validation", "test") if parts[name] is not None), None)
+
+
 def carry_out(
     job: Job,
-    folder: str | None,
-    rows: Dataset,
-    tests: Dataset | None,
+    parts: Parts,
     epochs: int,
     fit: Callable[[Any], Network],
+    folder: str | None,
     *,
     quiet: bool,
 ) -> int:
     """Run *fit*, which takes a callback, show how it goes, and write what it gives.
 
-    Returns the exit code: that of the signal which ended it, or 0.  A first signal ends training
-    after its batch, and then all but the model is left out; a second one ends it at once.
+    Returns the exit code: 128 and the number of the signal that came, or 0.  A first signal ends
+    training after its batch, and then all but the model is left out; a second one ends it at once.
     """
-    out, to = console.stdout(quiet=quiet), console.stderr(quiet=quiet)
-    accuracy = lambda net: evaluate(net, rows.X, rows.y)[1]  # noqa: E731 - it has one use
+    out, rows = console.stdout(quiet=quiet), parts["training"]
     wrote, start = [job.output], time.perf_counter()
     with _warnings_shown(), noting(_say, keep=True) as noted:
-        progress = console.Progress(to, epochs, accuracy)
+        accuracy = lambda net: evaluate(net, rows.X, rows.y)[1]  # noqa: E731 - it has one use
+        to = console.stderr(quiet=quiet)
+        progress = console.Progress(to, epochs, accuracy, watched(parts))
         try:
             with progress:
                 net = fit(progress)
@@ -113,15 +154,19 @@ def carry_out(
                 save_model(progress.net, job.output)
                 console.show_facts(out, [("wrote", f"{job.output}, the last good parameters")])
             raise
-        seconds = time.perf_counter() - start
+        seconds, stopped = time.perf_counter() - start, noted.signal is not None
+        job.set_threshold(net, parts)
         save_model(net, job.output)
-        stopped = noted.signal is not None
+        if job.history is not None:
+            of_run = console.history_of(net)
+            (of_run.to_csv if job.history.endswith(".csv") else of_run.to_jsonl)(job.history)
+            wrote.append(job.history)
         if job.picture is not None and not stopped:
-            console.draw_run(net, tests or rows, job.picture)
+            console.draw_run(net, parts["test"] or rows, job.picture)
             wrote.append(job.picture)
         console.show_time(out, net, seconds, stopped)
         if noted.signal is None:
-            console.show_result(out, net, rows)
+            console.show_result(out, net, parts)
     console.show_facts(out, [("wrote", ", ".join(wrote))])
     if noted.signal is None:
         console.show_next_steps(out, net, job.output, job.data, job.test, job.names)
@@ -134,14 +179,14 @@ def carry_out(
 def go_on(folder: str, every: dict[str, Any], *, quiet: bool) -> int:
     """Go on with the run in *folder*; return the exit code."""
     job, epochs = _job_of(folder)
-    rows, tests = job.load()
+    parts = job.load()
+    rows, more = parts["training"], job.weights_and_validation(parts)
     checkpoint = Checkpoint(folder, **every, note=job.as_note())
-    validation = None if tests is None else (tests.X, tests.y)
 
     def fit(callback: Any) -> Network:
-        return resume(checkpoint, rows.X, rows.y, validation_data=validation, callback=callback)[0]
+        return resume(checkpoint, rows.X, rows.y, **more, callback=callback)[0]
 
-    return carry_out(job, folder, rows, tests, epochs, fit, quiet=quiet)
+    return carry_out(job, parts, epochs, fit, folder, quiet=quiet)
 
 
 def _say(number: int) -> None:

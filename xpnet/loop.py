@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .checkpointing import Keeper
-from .divergence import diverged, is_finite
 from .formulas import Array
 from .interrupts import Noted
 from .lbfgs import minimize
@@ -81,9 +80,7 @@ class Loop:
         try:
             self._run_epochs()
         finally:
-            finite = is_finite(self.net)
-            error = None if finite else diverged(self.net, self.state.epoch, "parameters")
-            self.run.finish(self.best, finite=finite)
+            error = self.run.finish(self.best)
         if error is not None:
             raise error
 

@@ -98,6 +98,7 @@ def _margin(xp: Xp, z: Array, y: Array) -> Array:
 
 
 # max(0, 1 - (2y-1) z)²: the squared hinge of support vector machines; its σ(z) is no probability.
+# From |z| near 1e19 on it overflows float32, which is divergence, and reported as such.
 _squared_hinge = Loss(
     "squared_hinge",
     lambda xp, z, y: _margin(xp, z, y) * _margin(xp, z, y),

@@ -16,11 +16,12 @@ from typing import Any
 from .activations import ACTIVATIONS
 from .arrays import is_on_host, is_sparse
 from .backend import Backend, dtype_of, get_backend
-from .checks import check_finite
+from .checks import check_features, check_finite, check_X
 from .errors import InputError, known, real, unknown
 from .formulas import Array, sigmoid
 from .initializers import RandomSource, initialize
 from .layout import Layout
+from .losses import Loss, get_loss
 from .normalization import normalize
 from .passes import Pass
 from .preprocessing import Scaling
@@ -183,21 +184,17 @@ class Network:
         Raises
         ------
         InputError
-            If X does not hold numbers, has no rows, or not n_0 values in a row; if *finite* is
-            asked for, also where they are not finite in the network's dtype.
+            Where `check_X` and `check_features` raise it; if *finite* is asked for, also where X is
+            not finite in the network's dtype.
         """
-        backend, n_0 = self.backend, self.layer_sizes[0]
+        backend, X = self.backend, check_X(X, name)
+        check_features(X, self.layer_sizes[0], self.picture_shape, name)
         picture = is_uint8(X) and (X.ndim > 2 or self.picture_shape is not None)
         scaling = None if picture else self.scaling
         dtype = self.dtype if scaling is None or str(X.dtype) == "float32" else "float64"
         A = backend.asarray(X, None if picture else dtype, name)
         if A.ndim > 2:
             A = A.reshape(A.shape[0], -1)
-        if A.ndim != 2 or A.shape[1] != n_0 or A.shape[0] == 0:
-            raise InputError(
-                f"{name}: expected rows of {n_0} features, shape (n_samples, {n_0}); "
-                f"got shape {tuple(A.shape)}"
-            )
         if picture:
             A = backend.xp.divide(A, 255.0, out=backend.xp.empty(A.shape, dtype=self.dtype))
         elif finite and not backend.seems_finite(A):
@@ -208,10 +205,8 @@ class Network:
         """Return `columns` transposed, rows ``(m, n_0)`` on the device; sparse ones stay sparse."""
         if not is_sparse(X):
             return self.columns(X, name, finite=finite).T
-        if X.ndim != 2 or X.shape[1] != self.layer_sizes[0] or X.shape[0] == 0:
-            raise InputError(
-                f"{name}: expected rows of {self.layer_sizes[0]} features; got shape {X.shape}"
-            )
+        X = check_X(X, name)
+        check_features(X, self.layer_sizes[0], name=name)
         rows = self.backend.sparse(X, self.dtype)
         if finite and not self.backend.seems_finite(rows.data):
             check_finite(self.backend.to_host(rows.data), f"{name}.data")
@@ -308,14 +303,17 @@ class Network:
     def _as_came(self, result: Array, X: Any) -> Array:
         return self.backend.to_host(result) if is_on_host(X) else result
 
-    def loss_and_gradients(self, X: Any, y: Any) -> tuple[float, dict[str, Array]]:
-        """Return the mean logistic loss of rows *X* and its gradients ``dW1, db1, …, dWL, dbL``.
+    def loss_and_gradients(
+        self, X: Any, y: Any, loss: str | Loss = "logistic"
+    ) -> tuple[float, dict[str, Array]]:
+        """Return the mean *loss* of rows *X* and its gradients ``dW1, db1, …, dWL, dbL``.
 
         Parameters
         ----------
         X : array of shape (m, n_0)
         y : array of shape (m,)
             0 and 1.
+        loss : Loss or {"logistic", "focal", "squared_hinge"}
 
         Returns
         -------
@@ -323,16 +321,16 @@ class Network:
         gradients : dict of device arrays
             Views of `gradient`, shaped like the parameters; the next call overwrites them.
         """
-        backend = self.backend
+        backend, loss = self.backend, get_loss(loss)
         with backend.products(self.precision):
             A = self.columns(X)
             m, sums = A.shape[1], backend.xp.empty((2, 1), dtype=self.dtype)
-            step = Pass(self, m)
+            step = Pass(self, m, loss=loss)
             step.Y[...] = self.targets(y, m)
             step.loss_and_gradients(A, 1.0 / m, sums)
-            loss = float(backend.to_host(sums)[1, 0]) / m
+            mean = float(backend.to_host(sums)[1, 0]) / m
             views = self.layout.named(self.gradient)
-            return loss, {f"d{name}": view for name, view in views.items()}
+            return mean, {f"d{name}": view for name, view in views.items()}
 
     def targets(self, y: Any, m: int) -> Array:
         """Return 0/1 targets *y* as ``Y`` of shape ``(1, m)`` on the device."""

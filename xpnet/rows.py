@@ -48,6 +48,7 @@ def present(
     there = np.flatnonzero(weights)
     if len(there) < len(weights):
         with net.backend as backend:
+            X = X.tocsr() if is_sparse(X) else X
             X = X[backend.asarray(there) if backend.is_native(X) else there]
         targets, weights = targets[there], weights[there]
     return X, targets, None if np.all(weights == 1.0) else weights

@@ -11,8 +11,9 @@ from functools import partial
 
 import numpy as np
 
-from .divergence import diverged
+from .divergence import diverged, is_finite
 from .dropout import Noise, Places, draw_keys
+from .errors import TrainingDiverged
 from .formulas import Array, Formula, Xp, accumulate
 from .layout import ALIGNMENT
 from .losses import LOSSES, Loss
@@ -151,7 +152,7 @@ class _Update:
         else:
             factors = run.factors[part]
             self.move = compiler(rule.formula_with_factors, theta, first, factors, *vectors)
-        self.gain = 1.0 - run.plan.average
+        self.state, self.gain = state, 1.0 - run.plan.average
         self.average = None
         if run.plan.average > 0.0:
             self.average = compiler(_average_formula, state.vectors["average"][part], theta)
@@ -174,7 +175,7 @@ class _Update:
             self.decay(1.0 - rate * optimizer.weight_decay)
         self.move(*scalars)
         if self.average is not None:
-            self.average(self.gain)
+            self.average(max(self.gain, 9.0 / (self.state.step + 9.0)))
 
     def sum_and_apply(self, rate: float, total: float, scalars: tuple[float, ...]) -> None:
         """Both at one go."""
@@ -357,17 +358,20 @@ class Run:
             vectors[name][...] = kept
             vectors[other] = vectors.pop(name)
 
-    def finish(self, best: Array | None, *, finite: bool) -> None:
+    def finish(self, best: Array | None) -> TrainingDiverged | None:
         """Leave the network with its *best* parameters, or else the averaged ones.
 
-        The last ones are taken back unless they are *finite*.
+        If the last ones are not finite, they are taken back; return the error that says so.
         """
-        if not finite:
+        self._swap("average", "raw")
+        error = None
+        if not is_finite(self.net):
+            error = diverged(self.net, self.state.epoch, "parameters")
             self._take_back()
         if best is not None:
             self.net.theta[...] = best
-            self.state.vectors.pop("average", None)
-        self._swap("average", "raw")
+            self.state.vectors.pop("raw", None)
+        return error
 
     def require_finite(self, value: float, what: str) -> None:
         """Unless *value* is finite, take back the last good parameters and say so."""

@@ -20,6 +20,7 @@ __all__ = [
     "CosLog",
     "Cosine",
     "Exponential",
+    "FlatCosine",
     "InverseScaling",
     "Linear",
     "OneCycle",
@@ -50,6 +51,7 @@ class Schedule(Settings):
         If a setting is out of its range.
     """
 
+    needs_end: ClassVar[bool] = False  #: whether it follows `done`, so that the end must be known
     ranges: ClassVar = {
         "every": _COUNT,
         "gamma": _DECAY,
@@ -147,6 +149,7 @@ class Linear(Schedule):
     """A straight line from 1 to *end*."""
 
     name = "linear"
+    needs_end = True
 
     end: float = 0.0
 
@@ -160,12 +163,28 @@ class Cosine(Schedule):
     """Half a cosine from 1 to *end* (Loshchilov & Hutter 2017, without restarts)."""
 
     name = "cosine"
+    needs_end = True
 
     end: float = 0.0
 
     def epoch(self, epoch: int, losses: Sequence[float]) -> Factor:
         """Return ``done -> end + (1 - end)(1 + cos π done)/2``."""
         return lambda done: _anneal(1.0, self.end, done)
+
+
+@dataclass(frozen=True)
+class FlatCosine(Schedule):
+    """1 until *fraction* of the steps are done, then half a cosine to 0 (fastai's fit_flat_cos)."""
+
+    name = "flat_cosine"
+    needs_end = True
+
+    fraction: float = 0.5
+
+    def epoch(self, epoch: int, losses: Sequence[float]) -> Factor:
+        """Return ``done -> 1``, and from *fraction* on the cosine."""
+        start = self.fraction
+        return lambda done: _anneal(1.0, 0.0, max(0.0, done - start) / (1.0 - start))
 
 
 @dataclass(frozen=True)
@@ -176,6 +195,7 @@ class WarmUp(Schedule):
     """
 
     name = "warmup"
+    needs_end = True
 
     fraction: float = 0.1
     then: str | Schedule = field(default_factory=Cosine)
@@ -199,6 +219,7 @@ class OneCycle(Schedule):
     """
 
     name = "one_cycle"
+    needs_end = True
 
     pct_start: float = 0.3
     div_factor: float = 25.0
@@ -225,6 +246,7 @@ class CosLog(Schedule):
     """
 
     name = "coslog"
+    needs_end = True
 
     cycles: int = 4
 
@@ -270,6 +292,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
         InverseScaling,
         Linear,
         Cosine,
+        FlatCosine,
         WarmUp,
         OneCycle,
         CosLog,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from .files import write_file
 from .formulas import Array
 from .optimizers import Optimizer
 
@@ -17,6 +22,38 @@ class History(dict[str, list[float]]):
     ``loss`` is the mean of the costs of the epoch's batches, weighted by their rows, each taken
     before its update.
     """
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what was measured epoch by epoch, each with its number from 1."""
+        epochs = range(len(self["loss"]))
+        return [
+            {"epoch": i + 1} | {name: values[i] for name, values in self.items()} for i in epochs
+        ]
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a table with a line for each epoch under a line of names; whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, ["epoch", *self], lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows())
+        write_file(path, text.getvalue().encode())
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON object on a line for each epoch; whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        lines = [json.dumps(row) + "\n" for row in self.rows()]
+        write_file(path, "".join(lines).encode())
 
 
 @dataclass

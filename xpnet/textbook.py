@@ -23,11 +23,12 @@ A gradient has the shape of what it belongs to.  ``dW`` and ``db`` are those of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .arrays import array_namespace
-from .errors import InputError, known
+from .errors import InputError, known, real
 from .formulas import Array, Xp
 from .initializers import RandomSource, initialize
 
@@ -132,7 +133,8 @@ def _activation(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def _activations(activation: str | Sequence[str], depth: int) -> list[str]:
     """Return the names for layers 1 ... L; the output is always sigmoid."""
-    hidden = [activation] * (depth - 1) if isinstance(activation, str) else list(activation)
+    one = isinstance(activation, str) or not isinstance(activation, Iterable)
+    hidden: list[Any] = [activation] * (depth - 1) if one else list(activation)
     if len(hidden) != depth - 1:
         raise InputError(
             f"activation: expected one name, or {depth - 1} for the hidden layers of {depth}; "
@@ -173,15 +175,19 @@ def initialize_parameters_deep(
     Raises
     ------
     InputError
-        If there are fewer than two sizes or one is below 1, or for an unknown init or random_state.
+        If these are not two or more integers of at least 1; for an unknown init or random_state.
     """
-    if len(layer_dims) < 2 or min(layer_dims) < 1:
+    try:
+        sizes = [operator.index(n) for n in layer_dims]
+    except TypeError:
+        sizes = []
+    if len(sizes) < 2 or min(sizes) < 1:
         raise InputError(
-            "layer_dims: expected two or more sizes of at least 1, from input to output; "
-            f"got {tuple(layer_dims)}"
+            "layer_dims: expected two or more sizes of at least 1, integers from input to output; "
+            f"got {layer_dims!r}"
         )
     parameters: dict[str, Array] = {}
-    for layer, W in enumerate(initialize(layer_dims, init, random_state), start=1):
+    for layer, W in enumerate(initialize(sizes, init, random_state), start=1):
         b = array_namespace(W).zeros_like(W[:, :1])
         parameters |= {f"W{layer}": W, f"b{layer}": b}
     return parameters
@@ -193,15 +199,16 @@ def update_parameters(
     """Return ``W_l - α dW_l`` and ``b_l - α db_l`` (gradient descent) as new arrays; change none.
 
     ``parameters`` are ``W1, b1, ..., WL, bL`` and ``grads`` those of `L_model_backward`; ``α`` is
-    ``learning_rate``.  `InputError` if a gradient is missing or not of its parameter's shape.
+    ``learning_rate``.  `InputError` if α is no number, or a gradient missing or of another shape.
     """
+    rate = real("learning_rate", learning_rate)
     updated = {}
     for name, value in parameters.items():
         if f"d{name}" not in grads:
             raise InputError(f"grads: expected d{name} for parameter {name}; got {sorted(grads)}")
         gradient = grads[f"d{name}"]
         _check_shape(f"d{name}", gradient, value.shape, f"the shape of {name}")
-        updated[name] = value - float(learning_rate) * gradient
+        updated[name] = value - rate * gradient
     return updated
 
 

@@ -7,13 +7,13 @@ import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays import is_on_host
 from .checkpointing import Checkpoint, Keeper, get_keeper
-from .checks import check_problem, check_X
+from .checks import check_problem, check_X, same_classes
 from .errors import InputError, known, positive, real, unknown
 from .fingerprints import of_data
 from .interrupts import Noted, noting, noting_now
@@ -22,11 +22,14 @@ from .loop import Callback, Epoch, Loop
 from .losses import LOSSES, Loss, get_loss
 from .network import Network, is_uint8
 from .optimizers import LBFGS, Optimizer, get_optimizer
-from .preprocessing import SCALERS, fit_scaling
+from .preprocessing import SCALERS, Scaling, fit_scaling
 from .rows import check_memory, place, present, too_large
 from .run import Plan, Run
 from .state import History, TrainingState
 from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Checkpoint", "EarlyStopping", "Epoch", "History", "evaluate", "train"]
 
@@ -47,9 +50,9 @@ def train(
     label_smoothing: float = 0.0,
     input_noise: float = 0.0,
     average: float = 0.0,
-    scaling: str | None = None,
+    scaling: str | Scaling | None = None,
     rate_factors: Mapping[str, float] | None = None,
-    classes: Sequence[Any] | None = None,
+    classes: Sequence[Any] | NDArray[Any] | None = None,
     shuffle: bool = True,
     seed: int = 0,
     warm_start: bool = False,
@@ -88,15 +91,16 @@ def train(
         The standard deviation of the noise on the rows of every step.
     average : float
         β in [0, 1): the network ends with, and is validated with, the parameters' exponential
-        moving average ``θ̄ := β θ̄ + (1-β) θ`` over the steps; 0 takes none.
-    scaling : {None, "standard", "robust", "max_abs"}
-        Fitted to the rows, and kept by the network: see `preprocessing.fit_scaling`. Pictures are
-        not scaled; a run that goes on keeps the scaling that there is.
+        moving average ``θ̄ := β_t θ̄ + (1-β_t) θ`` over the steps t, with ``β_t = min(β, t/(t+9))``
+        so that the start is soon forgotten; 0 takes none.
+    scaling : {None, "standard", "robust", "robust_std", "max_abs"} or Scaling
+        Fitted to the rows, or already, and kept by the network: see `preprocessing.fit_scaling`.
+        Pictures are not scaled; a run that goes on keeps the scaling that there is.
     rate_factors : mapping, optional
         Factors on the learning rate, by the parameters' names (``"W1"``) or kinds (``"W"``,
         ``"b"``, ``"gamma"``, ``"scale"``); 1 for what is not named.
     classes : pair of labels, optional
-        The negative one first; by default the labels in sorted order.
+        The negative one first, and *y* may hold one alone; by default the labels in sorted order.
     shuffle : bool
         Whether batches are drawn in a new order every epoch, given by (*seed*, epoch).
     seed : int
@@ -136,25 +140,29 @@ def train(
     smoothing = real("label_smoothing", label_smoothing, least=0.0, below=1.0)
     noise = real("input_noise", input_noise, least=0.0)
     limit = None if max_seconds is None else real("max_seconds", max_seconds, above=0.0)
-    calls, seed = _callbacks(callback), _seed(seed)
+    calls, seed, factors = _callbacks(callback), _seed(seed), _rate_factors(net, rate_factors or {})
     if batch_size is not None:
         batch_size = positive("batch_size", batch_size)
     if isinstance(rule, LBFGS):
-        check_steady(net, rule, {"input_noise": noise, "average": average})
+        check_steady(
+            net, rule, {"input_noise": noise, "average": average, "rate_factors": len(factors)}
+        )
         batch_size = None
         if keeper is not None:
             raise InputError(
                 "checkpoint: expected none with lbfgs, whose memory of the steps is SciPy's alone; "
                 "got one; take another optimizer, or save the model after training"
             )
-    factors = _rate_factors(net, rate_factors or {})
     going_on = warm_start and net.training is not None
-    if going_on and classes is None:
-        classes = net.classes_
-    X, targets, pair = check_problem(X, y, classes, both=not going_on)
+    if going_on:
+        classes = same_classes(classes, net.classes_)
+    X, targets, pair = check_problem(X, y, classes)
     X, targets, weights = present(net, X, targets, sample_weight)
-    if weights is not None and not going_on and len(np.unique(targets)) < 2:
-        raise InputError("sample_weight: expected some above 0 in both classes; got one class only")
+    if classes is None and targets.min() == targets.max():
+        raise InputError(
+            "sample_weight: expected some above 0 in both classes; got them in one class only; "
+            "weigh some of the other"
+        )
     if batch_size is not None:
         batch_size = min(batch_size, len(targets))
     quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
@@ -258,19 +266,24 @@ def _taken_back(net: Network) -> Iterator[None]:
 
 
 def _learn_scaling(
-    net: Network, X: Any, weights: np.ndarray | None, scaling: str | None, *, going_on: bool
+    net: Network,
+    X: Any,
+    weights: np.ndarray | None,
+    scaling: str | Scaling | None,
+    *,
+    going_on: bool,
 ) -> None:
     """Learn whether rows *X* are pictures, and how they are scaled, if the net does not know it."""
-    if scaling is not None:
+    if not (scaling is None or isinstance(scaling, Scaling)):
         known("scaling", scaling, SCALERS)
+    if going_on:
+        return
     if X.ndim > 2:
         net.picture_shape = tuple(X.shape[1:])
     elif not is_uint8(X):
         net.picture_shape = None
-    if going_on:
-        return
-    net.scaling = None
-    if scaling is not None and net.picture_shape is None:
+    net.scaling = scaling if isinstance(scaling, Scaling) else None
+    if isinstance(scaling, str) and net.picture_shape is None:
         host = X if is_on_host(X) else net.backend.to_host(net.backend.asarray(X))
         net.scaling = fit_scaling(scaling, host, weights)
 
@@ -284,6 +297,8 @@ def _callbacks(callback: Callback | Iterable[Callback] | None) -> list[Callback]
 
 
 def _rate_factors(net: Network, factors: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(factors, Mapping):
+        raise InputError(f"rate_factors: expected a mapping of names to numbers; got {factors!r}")
     kinds = dict.fromkeys(name.rstrip("0123456789") for name in net.parameters)
     for name in factors:
         if name not in net.parameters and name not in kinds:
@@ -314,7 +329,9 @@ def _place_validation(
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
         kind = type(validation_data).__name__
-        raise InputError(f"validation_data: expected (X, y) or (X, y, sample_weight); got {kind}")
+        raise InputError(
+            f"validation_data: expected (X, y) or (X, y, sample_weight); got {kind}; give a tuple"
+        )
     X, y, *weights = validation_data
     with _of_validation():
         X, targets, _ = check_problem(X, y, pair)

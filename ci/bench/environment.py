@@ -21,10 +21,13 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
 
 NEEDED = ("--editable", str(ROOT), "matplotlib>=3.8")
-PEERS = (  # each is installed on its own: one that cannot be had leaves its column empty
-    "torch==2.13.0",  # pinned so that a CPU build can be pointed to; see README.md
-    "jax",
-)
+PEERS = {  # each is installed on its own: one that cannot be had leaves its column empty
+    "speed": (
+        "torch==2.13.0",  # pinned so that a CPU build can be pointed to; see README.md
+        "jax",
+    ),
+    "quality": ("lightgbm",),
+}
 IMPORTS = {
     "": "pass",
     "numpy": "import numpy",
@@ -35,23 +38,30 @@ IMPORTS = {
     "jax": "import jax.numpy",
 }
 SETTINGS = ("OPENBLAS_CORETYPE", "CUPY_TF32", "XPNET_BACKEND")  # told, where they are set
-PACKAGES = ("xpnet", "numpy", "scikit-learn", "torch", "jax", "jaxlib", "cupy", "numba", "numexpr")
+PACKAGES = (
+    *("xpnet", "numpy", "scikit-learn", "lightgbm", "torch", "jax", "jaxlib", "cupy", "numba"),
+    "numexpr",
+)
 
 
-def enter() -> None:
-    """Go on in the benchmarks' own virtual environment, which the first run makes."""
+def enter(benchmark: str) -> None:
+    """Go on in the benchmarks' own virtual environment, with the *benchmark*'s peers.
+
+    The first run makes it.
+    """
     venv = Path(os.environ.get("XPNET_BENCH_VENV", ROOT / ".venv-bench")).resolve()
     if Path(sys.prefix).resolve() == venv:
         return
-    python, stamp = venv / "bin" / "python", venv / ".installed"
-    wanted = "\n".join((*NEEDED, *PEERS, (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    python, stamp = venv / "bin" / "python", venv / f".installed-{benchmark}"
+    peers = PEERS[benchmark]
+    wanted = "\n".join((*NEEDED, *peers, (ROOT / "pyproject.toml").read_text(encoding="utf-8")))
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
         print(f"making {venv}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         (venv / ".gitignore").write_text("*\n", encoding="utf-8")
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *NEEDED], check=True)
-        for peer in PEERS:
+        for peer in peers:
             if subprocess.run([*pip, peer], check=False).returncode:
                 print(f"{peer} cannot be installed here; its column stays empty", file=sys.stderr)
         stamp.write_text(wanted, encoding="utf-8")

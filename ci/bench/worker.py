@@ -17,6 +17,7 @@ _HOME = {
     "predict": "others",
     "memory": "others",
     "growth": "growth",
+    "quality": "tables",
 }
 
 
