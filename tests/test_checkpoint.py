@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from tests.counting_double import CountingDouble
 from xpnet import Adam, ModelFileError, Network, load_model, save_model, schedules, train
 from xpnet.backend import CupyBackend
-from xpnet.checkpoint import FORMAT
 from xpnet.optimizers import OPTIMIZERS
+from xpnet.seal import FORMAT
 
 BLOCK = 512
 SEAL = struct.Struct("<8sIIQ32s")  # magic, version, zero, length of the body, SHA-256 of the body

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn import metrics
 
-from xpnet import cli, console, data, inspection
+from xpnet import cli, console, data, inspection, jobs
 from xpnet.activations import ACTIVATIONS
 from xpnet.backend import NumpyBackend
 from xpnet.checkpoint import load_model, save_model
@@ -25,7 +25,7 @@ from xpnet.decisions import best_threshold
 from xpnet.initializers import INITIALIZERS
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
-from xpnet.training import Epoch, evaluate, train
+from xpnet.training import evaluate, train
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-W", "error", "-m", "xpnet"]
@@ -512,30 +512,13 @@ def test_ctrl_c_saves_what_was_trained():
     code, text = terminal(*words, stop_at=b"epochs/s")
     assert code == 130, text
     assert "Traceback" not in text
-    assert "stopping after this epoch" in text
+    assert "SIGINT: stopping after this batch" in text
     plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text).replace("\r", "")
     net = load_model("model.h5")
     epochs = len(net.training.history["loss"])
     assert 0 < epochs < 1_000_000
     assert fact(plain, "stopped").startswith(f"{epochs:,} epoch")
     assert fact(plain, "wrote") == "model.h5"
-
-
-def test_ctrl_c_asks_once_and_then_interrupts():
-    before = signal.getsignal(signal.SIGINT)
-    to = console.stderr(quiet=True)
-    with console.Progress(to, 9, lambda: 1.0) as progress:
-        signal.raise_signal(signal.SIGINT)
-        assert progress.stopped
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
-    with console.Progress(to, 9, lambda: 1.0) as progress:
-        progress(Epoch(1, 9, {"loss": [0.5]}))
-        signal.raise_signal(signal.SIGINT)
-        progress(Epoch(2, 9, {"loss": [0.5]}))
-        pytest.fail("Stopped expected")
-    assert progress.stopped
 
 
 @pytest.mark.parametrize(
@@ -549,7 +532,7 @@ def test_what_goes_wrong_before_training_is_one_line(monkeypatch, error, code, w
     def load(*_):
         raise error
 
-    monkeypatch.setattr(cli, "load_rows", load)
+    monkeypatch.setattr(jobs, "load_rows", load)
     assert xpnet("train", *SHORT, code=code).strip() == words
     assert list(Path().iterdir()) == []
 

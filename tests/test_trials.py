@@ -13,7 +13,11 @@ SHORT = {
     # the trial, its arguments, and the figure that it must show
     "bad_files": ([], "54 of 54 bad files refused, path and rule named"),
     "faults": ([], " faults left the old model or the new one"),
+    "full_disk": (["--count", "10"], "10 of 10 runs on a full disk ended right"),
+    "kill_training": (["--count", "20"], "ended with the bits of a run that was never killed"),
     "kills": (["--count", "20"], "20 of 20 kills while saving left a whole model"),
+    "stops": (["--count", "4"], "4 of 4 commands that a signal stopped could be resumed"),
+    "writers": (["--count", "6"], "6 of 6 pairs of runs on one folder: one trained, one was refus"),
     "mutations": (
         ["--count", "600"],
         "600 mutated model files: 0 crashes, 0 hangs, 0 silent differences",

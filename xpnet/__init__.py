@@ -18,6 +18,7 @@ _HOME = {  # where each public name lives; a module is imported when its name is
         "GradientMismatch",
         "InputError",
         "ModelFileError",
+        "OutOfMemory",
         "OutputError",
         "TrainingDiverged",
         "XpnetError",
@@ -25,7 +26,8 @@ _HOME = {  # where each public name lives; a module is imported when its name is
     "gradcheck": ("check_gradients",),
     "network": ("Network",),
     "optimizers": ("SGD", "AdaGrad", "Adam", "AdamW", "NAdam", "RMSProp"),
-    "training": ("History", "evaluate", "train"),
+    "resuming": ("resume",),
+    "training": ("Checkpoint", "History", "evaluate", "train"),
 }
 _MODULES = ("data", "plots", "schedules", "textbook")
 _HOME_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -37,6 +39,7 @@ __all__ = [
     "AdamW",
     "BackendUnavailable",
     "BinaryClassifier",
+    "Checkpoint",
     "DataError",
     "GradientMismatch",
     "History",
@@ -44,6 +47,7 @@ __all__ = [
     "ModelFileError",
     "NAdam",
     "Network",
+    "OutOfMemory",
     "OutputError",
     "RMSProp",
     "TrainingDiverged",
@@ -56,6 +60,7 @@ __all__ = [
     "get_backend",
     "load_model",
     "plots",
+    "resume",
     "save_model",
     "schedules",
     "textbook",
@@ -74,6 +79,7 @@ if TYPE_CHECKING:
         GradientMismatch,
         InputError,
         ModelFileError,
+        OutOfMemory,
         OutputError,
         TrainingDiverged,
         XpnetError,
@@ -81,7 +87,8 @@ if TYPE_CHECKING:
     from .gradcheck import check_gradients
     from .network import Network
     from .optimizers import SGD, AdaGrad, Adam, AdamW, NAdam, RMSProp
-    from .training import History, evaluate, train
+    from .resuming import resume
+    from .training import Checkpoint, History, evaluate, train
 
 
 def __getattr__(name: str) -> Any:

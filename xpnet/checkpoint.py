@@ -2,31 +2,29 @@
 
 ::
 
-    bytes 0-511     the seal, in HDF5's user block: b"XPNETMDL", format version (u32), zero (u32),
-                    length of the body (u64), SHA-256 of the body (32 bytes); all little-endian
+    bytes 0-511     the seal: see `xpnet.seal`
     bytes 512-      the body, an HDF5 file:
         /meta           JSON in UTF-8: layer sizes, activations, classes, training run, ...
         /parameters/W1  and b1, ..., WL, bL: float32 or float64, shapes (n_l, n_{l-1}), (n_l, 1);
                         gamma1, ... and scale, where the network has them
         /vectors/m/W1   and so on: the vectors of the training run, shaped like the parameters
         /scaling/center and scale: float64, shape (n_0,), where rows are scaled
+        /pause/good/W1  and so on: in a checkpoint, what a run needs to go on (see `state.Pause`);
+        /pause/sums     in the middle of an epoch, shape (batch, workers, 2)
 
 Nothing in it is executable, and plain h5py opens it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
 import operator
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -38,34 +36,15 @@ from .layout import Layout
 from .network import Network
 from .optimizers import get_optimizer
 from .preprocessing import SCALERS, Scaling
-from .state import History, TrainingState
+from .seal import BLOCK, FORMAT, seal, unseal
+from .state import History, Pause, TrainingState
 
 __all__ = [
-    "FORMAT",
-    "Seal",
     "build_network",
     "load_model",
     "read_model",
-    "read_seal",
     "save_model",
-    "unseal",
 ]
-
-FORMAT = 1
-_MAGIC = b"XPNETMDL"
-_SEAL = struct.Struct("<8sIIQ32s")
-_BLOCK = 512  # the smallest user block of HDF5
-
-
-class Seal(NamedTuple):
-    """What the first bytes of a model file say of the rest."""
-
-    magic: bytes
-    version: int
-    zero: int
-    length: int
-    digest: bytes
-
 
 # --- writing --------------------------------------------------------------------------------------
 
@@ -82,29 +61,30 @@ def save_model(net: Network, path: str | os.PathLike[str]) -> None:
         If the file cannot be written.
     """
     body = _body(net)
-    write_file(path, _seal(body) + body)
-
-
-def _seal(body: bytes | memoryview, version: int = FORMAT) -> bytes:
-    digest = hashlib.sha256(body).digest()
-    return _SEAL.pack(_MAGIC, version, 0, len(body), digest).ljust(_BLOCK, b"\0")
+    write_file(path, seal(body) + body)
 
 
 def _body(net: Network) -> bytes:
     import h5py
 
     image = io.BytesIO()
-    with h5py.File(image, "w", userblock_size=_BLOCK) as file:
+    with h5py.File(image, "w", userblock_size=BLOCK) as file:
         meta = json.dumps(_meta(net), allow_nan=False, ensure_ascii=False)
         file["meta"] = np.bytes_(meta.encode())
         _write_vector(net, file.create_group("parameters"), net.theta)
         for name, vector in (net.training.vectors if net.training else {}).items():
             _write_vector(net, file.create_group(f"vectors/{name}"), vector)
+        pause = net.training and net.training.pause
+        for name, vector in (pause.vectors if pause else {}).items():
+            _write_vector(net, file.create_group(f"pause/{name}"), vector)
+        if pause and pause.sums is not None:
+            kind = np.dtype(net.dtype).newbyteorder("<")
+            file.create_dataset("pause/sums", data=pause.sums, dtype=kind)
         if net.scaling is not None:
             for name in ("center", "scale"):
                 values = getattr(net.scaling, name)
                 file.create_dataset(f"scaling/{name}", data=values, dtype="<f8")
-    return image.getvalue()[_BLOCK:]
+    return image.getvalue()[BLOCK:]
 
 
 def _write_vector(net: Network, group: Any, vector: Any) -> None:
@@ -124,11 +104,12 @@ def _meta(net: Network) -> dict[str, Any]:
             "seed": operator.index(state.seed),
             "batch_size": state.batch_size,
             "epoch": state.epoch,
-            "batch": 0,  # of the epoch to come
+            "batch": state.pause.batch if state.pause else 0,  # of the epoch to come
             "step": state.step,
             "loss": state.loss,
             "vectors": list(state.vectors),
             "history": state.history,
+            "pause": state.pause and _pause_meta(state.pause),
         }
     return {
         "layer_sizes": net.layer_sizes,
@@ -143,6 +124,17 @@ def _meta(net: Network) -> dict[str, Any]:
         "temperature": float(net.temperature),
         "picture_shape": net.picture_shape,  # such pictures are flattened and divided by 255
         "training": training,
+    }
+
+
+def _pause_meta(pause: Pause) -> dict[str, Any]:
+    return {
+        "first": pause.first,
+        "seconds": pause.seconds,
+        "ended": pause.ended,
+        "call": pause.call,
+        "vectors": list(pause.vectors),
+        "workers": 0 if pause.sums is None else pause.sums.shape[1],
     }
 
 
@@ -204,59 +196,6 @@ def _sealed(path: str | os.PathLike[str]) -> Iterator[None]:
             f"{path}: expected an xpnet model of format {FORMAT}; the seal holds, but not what is "
             f"inside ({type(error).__name__}: {error}); save the model anew"
         ) from error
-
-
-def unseal(path: str | os.PathLike[str]) -> bytes:
-    """Return the bytes of a model file if its seal holds; nothing is parsed before.
-
-    Raises `ModelFileError` where it does not, and reads no more than its first block where they
-    show that this is no model file of a known format.
-    """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe has no end
-            raise ModelFileError(f"{path}: expected a model file; got a pipe or device")
-        with path.open("rb") as file:
-            head, size = file.read(_BLOCK), os.fstat(file.fileno()).st_size
-            seal = _check_head(path, head, size)
-            content = head + file.read(seal.length + 1)
-    except OSError as error:
-        raise ModelFileError(
-            f"{path}: expected a model file; got: {error.strerror}; is the path right?"
-        ) from error
-    if head != _seal(memoryview(content)[_BLOCK:], seal.version):
-        raise _damaged(path, seal, size)
-    return content
-
-
-def read_seal(content: bytes) -> Seal:
-    """Return what the seal at the start of *content* says, whether it holds or not."""
-    return Seal(*_SEAL.unpack_from(content))
-
-
-def _check_head(path: Path, head: bytes, size: int) -> Seal:
-    """Return the seal of a file of *size* bytes that begins with *head*."""
-    if not head.startswith(_MAGIC) or len(head) < _BLOCK:
-        kind = "an HDF5 file without xpnet's seal" if head[:4] == b"\x89HDF" else "another file"
-        raise ModelFileError(
-            f"{path}: expected a model that xpnet saved; got {kind} of {size:,} bytes"
-        )
-    seal = read_seal(head)
-    if seal.version > FORMAT:
-        raise ModelFileError(
-            f"{path}: expected format {FORMAT} or older; got format {seal.version}, of a newer "
-            "xpnet; upgrade xpnet to open it"
-        )
-    if seal.version < 1 or seal.length != size - _BLOCK:
-        raise _damaged(path, seal, size)
-    return seal
-
-
-def _damaged(path: Path, seal: Seal, size: int) -> ModelFileError:
-    return ModelFileError(
-        f"{path}: expected {seal.length:,} bytes with the sealed checksum; got {size - _BLOCK:,} "
-        "bytes that are damaged; use a copy or train anew"
-    )
 
 
 def _take_meta(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -338,9 +277,37 @@ def _network(arrays: dict[str, np.ndarray], meta: dict[str, Any], backend: Backe
             vectors=vectors,
             history=history,
             loss=run["loss"],
+            pause=_take_pause(arrays, net, run["batch"], **run["pause"])
+            if run.get("pause")
+            else None,
             **numbers,
         )
     return net
+
+
+def _take_pause(
+    arrays: dict[str, np.ndarray],
+    net: Network,
+    batch: Any,
+    *,
+    first: Any,
+    seconds: Any,
+    ended: Any,
+    call: Any,
+    vectors: Any,
+    workers: Any,
+) -> Pause:
+    """Take what a checkpoint has beside a model; `resume` checks the *call*."""
+    batch, seconds = operator.index(batch), real("seconds", seconds, least=0.0)
+    if not isinstance(call, dict) or not set(vectors) <= {"good", "start", "current"}:
+        raise DataError(f"pause: expected a call and its vectors; got {vectors!r}")
+    taken = {}
+    for name in vectors:
+        taken[name] = _flat(net, _take_vector(arrays, f"pause/{name}", net.layout, net.dtype))
+    sums, shape = None, (batch, operator.index(workers), 2)
+    if batch:
+        sums = _take_floats(arrays, "pause/sums", shape, net.dtype)
+    return Pause(batch, operator.index(first), seconds, bool(ended), call, taken, sums)
 
 
 def _count(run: dict[str, Any], name: str) -> int:

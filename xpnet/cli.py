@@ -1,17 +1,16 @@
-"""The command ``xpnet``: train, evaluate, predict, compare, inspect, info.
+"""The command ``xpnet``: train, resume, evaluate, predict, compare, inspect, info.
 
 Results go to stdout, progress and errors to stderr.  It exits with 0 when all went well, 1 when
-something failed, 2 when it was called wrongly, and 130 after Ctrl-C.
+something failed, 2 when it was called wrongly, and 130, 143 or 129 after SIGINT (Ctrl-C), SIGTERM
+or SIGHUP.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -20,16 +19,14 @@ from threadpoolctl import threadpool_limits
 
 from . import __version__, console, options, untrusted
 from .backend import PLAIN, get_backend
-from .checkpoint import load_model, save_model
-from .checks import check_labels, weigh_classes
+from .checkpoint import load_model
+from .checks import check_labels
 from .compare import compare_backends
-from .data import Dataset, split
-from .decisions import best_threshold
-from .errors import InputError, TrainingDiverged, XpnetError
+from .data import Dataset
+from .errors import InputError, XpnetError
 from .inputs import (
     about,
     check_outputs,
-    check_tests,
     classes_of,
     is_data,
     load_rows,
@@ -37,11 +34,12 @@ from .inputs import (
     width,
 )
 from .inspection import inspect, machine
+from .jobs import Job, carry_out, go_on
 from .lbfgs import check_steady
 from .metrics import report
 from .network import Network
 from .optimizers import LBFGS, Optimizer, get_optimizer
-from .training import EarlyStopping, evaluate, train
+from .training import Checkpoint, EarlyStopping, train
 
 __all__ = ["main"]
 
@@ -122,6 +120,8 @@ def _train(
     history: str | None,
     plot: str | None,
     no_plot: bool,
+    folder: str | None,
+    every: dict[str, Any],
     quiet: bool,
     max_bytes: int,
     **chosen: Any,
@@ -132,39 +132,37 @@ def _train(
         raise _wrong(f"expected --plot or --no-plot; got both, with {plot}; leave one of them out")
     _check_validation(chosen)
     picture = None if no_plot else console.check_picture(plot, options.CURVE)
-    check_outputs([output, history, picture], [data, test])
-    rows = load_rows(data, "train", names, max_bytes)
-    pair = classes_of(rows, data)
-    tests = None
-    if test is not None or data is None:
-        tests = load_rows(test, "test", names, max_bytes)
-        check_tests(tests, test, rows, pair)
-    net, optimizer = _from_options(rows, chosen)
-    rows, validation = _set_aside(rows, data, chosen)
-    parts = {"test": tests, "validation": validation, "training": rows}
+    kept = {name: chosen[name] for name in ("validation", "seed", "class_weight", "threshold")}
+    job = Job(data, test, names, max_bytes, output, history, picture, **kept)
+    parts = job.load()
+    net, optimizer = _from_options(parts["training"], chosen)
     console.show_facts(out, console.describe_plan(net, optimizer, parts, chosen))
     if not no_plot and picture is None:
         console.show_facts(out, [("note", "no picture: for one, pip install 'xpnet[plot]'")])
-    start = time.perf_counter()
-    try:
-        stopped = _fit(net, optimizer, parts, chosen, quiet)
-    except TrainingDiverged:
-        if console.history_of(net).get("loss"):
-            save_model(net, output)
-            console.show_facts(out, [("wrote", f"{output}, the last good parameters")])
-        raise
-    seconds = time.perf_counter() - start
-    save_model(net, output)
-    if history is not None:
-        of_run = console.history_of(net)
-        (of_run.to_csv if history.endswith(".csv") else of_run.to_jsonl)(history)
-    if picture is not None:
-        console.draw_run(net, tests or rows, picture)
-    console.show_result(out, net, parts, seconds, stopped)
-    console.show_facts(out, [("wrote", ", ".join(filter(None, [output, history, picture])))])
-    console.show_next_steps(out, net, output, data, test, names)
-    if stopped:
-        raise click.exceptions.Exit(130)
+    keeping = None if folder is None else Checkpoint(folder, **every, note=job.as_note())
+
+    def fit(callback: Any) -> Network:
+        _fit(net, optimizer, job, parts, chosen, callback, keeping)
+        return net
+
+    _exit(carry_out(job, parts, chosen["epochs"], fit, folder, quiet=quiet))
+
+
+def _exit(code: int) -> None:
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+@main.command(name="resume", cls=options.Grouped)
+@click.argument("folder", metavar="DIR")
+@options.often
+@options.quiet
+def _resume(folder: str, every: dict[str, Any], quiet: bool) -> None:
+    """Go on with the run that wrote checkpoints to DIR, as if it had never been interrupted.
+
+    Its data must be where they were, and unchanged.
+    """
+    _exit(go_on(folder, every, quiet=quiet))
 
 
 def _check_validation(chosen: dict[str, Any]) -> None:
@@ -203,60 +201,39 @@ def _from_options(rows: Dataset, chosen: dict[str, Any]) -> tuple[Network, Optim
     return net, optimizer
 
 
-def _set_aside(
-    rows: Dataset, path: str | None, chosen: dict[str, Any]
-) -> tuple[Dataset, Dataset | None]:
-    """Return the rows to train on, and those to validate on, if they are asked for."""
-    if chosen["validation"] is None:
-        return rows, None
-    with about(path):
-        training, validation = split(rows, chosen["validation"], chosen["seed"])
-    return replace(training, name=rows.name), replace(validation, name=rows.name)
-
-
 def _fit(
     net: Network,
     optimizer: Optimizer,
+    job: Job,
     parts: dict[str, Any],
     chosen: dict[str, Any],
-    quiet: bool,
-) -> bool:
-    """Train *net* and show how it goes; tell whether Ctrl-C ended it early."""
-    rows, validation = parts["training"], parts["validation"]
-    watched = next((name for name in ("validation", "test") if parts[name] is not None), None)
-    targets, pair = check_labels(rows.y, rows.classes)
+    callback: Any,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Train *net* on the *parts* of the data as *chosen*."""
     monitor, patience = chosen["monitor"] or "loss", chosen["early_stopping"]
-    minutes = chosen["max_minutes"]
-    accuracy = lambda: evaluate(net, rows.X, rows.y)[1]  # noqa: E731 - it has one use
-    with console.Progress(
-        console.stderr(quiet=quiet), chosen["epochs"], accuracy, watched
-    ) as progress:
-        train(
-            net,
-            rows.X,
-            rows.y,
-            optimizer=optimizer,
-            epochs=chosen["epochs"],
-            batch_size=chosen["batch_size"],
-            sample_weight=weigh_classes(targets, pair, chosen["class_weight"]),
-            validation_data=None if watched is None else (parts[watched].X, parts[watched].y),
-            metrics=() if monitor == "loss" else (monitor,),
-            early_stopping=patience and EarlyStopping(f"val_{monitor}", patience),
-            loss=chosen["loss"],
-            label_smoothing=chosen["label_smoothing"] or 0.0,
-            input_noise=chosen["input_noise"] or 0.0,
-            average=chosen["average"] or 0.0,
-            scaling=chosen["scaling"],
-            classes=rows.classes,
-            seed=chosen["seed"],
-            max_seconds=minutes and 60.0 * minutes,
-            callback=progress,
-        )
-    if isinstance(chosen["threshold"], str):
-        truth, _ = check_labels(validation.y, pair)
-        p = net.predict_proba(validation.X)[:, 1]
-        net.threshold = best_threshold(truth, p, chosen["threshold"])
-    return progress.stopped
+    minutes, rows = chosen["max_minutes"], parts["training"]
+    train(
+        net,
+        rows.X,
+        rows.y,
+        optimizer=optimizer,
+        epochs=chosen["epochs"],
+        batch_size=chosen["batch_size"],
+        **job.weights_and_validation(parts),
+        metrics=() if monitor == "loss" else (monitor,),
+        early_stopping=patience and EarlyStopping(f"val_{monitor}", patience),
+        loss=chosen["loss"],
+        label_smoothing=chosen["label_smoothing"] or 0.0,
+        input_noise=chosen["input_noise"] or 0.0,
+        average=chosen["average"] or 0.0,
+        scaling=chosen["scaling"],
+        classes=rows.classes,
+        seed=chosen["seed"],
+        max_seconds=minutes and 60.0 * minutes,
+        callback=callback,
+        checkpoint=checkpoint,
+    )
 
 
 # --- evaluate and predict -------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import io
 import math
 import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -86,6 +85,12 @@ def fail(message: object) -> None:
     stderr().print(text, soft_wrap=True)
 
 
+def warn(message: object) -> None:
+    """Print a warning to stderr."""
+    text = Text.assemble(("xpnet: warning: ", "bold yellow"), str(message))
+    stderr().print(text, soft_wrap=True)
+
+
 def fail_to_print(error: OSError | UnicodeEncodeError) -> None:
     """Print to stderr why stdout takes no more, and let nothing more come of what it holds."""
     if isinstance(error, UnicodeEncodeError):
@@ -102,22 +107,18 @@ def fail_to_print(error: OSError | UnicodeEncodeError) -> None:
 # --- while it trains ------------------------------------------------------------------------------
 
 
-class Stopped(Exception):  # noqa: N818 - it is no error
-    """Ctrl-C asked training to stop."""
-
-
 class Progress:
     """How training goes: a bar on a terminal, some ten plain lines elsewhere.
 
-    It is a context, and a callback of `train` in it.  There the first Ctrl-C ends training after
-    its epoch, which sets `stopped`; a second one interrupts at once.
+    It is a context, and a callback of `train` in it.  `net` is the network of the last epoch.
 
     Parameters
     ----------
     to : Console
     epochs : int
     accuracy : callable
-        Returns the training accuracy; called when that is to be shown for want of other data.
+        Returns a network's training accuracy; called when that is to be shown for want of other
+        data.
     watched : str, optional
         What the history's validation data are: "validation" or "test".
     """
@@ -126,11 +127,12 @@ class Progress:
         self,
         to: Console,
         epochs: int,
-        accuracy: Callable[[], float],
+        accuracy: Callable[[Network], float],
         watched: str | None = None,
     ) -> None:
         self.to, self.epochs, self.accuracy, self.watched = to, epochs, accuracy, watched
-        self.stopped = False
+        self.net: Network | None = None
+        self.first = 0  # epochs that were done before
         self.live = to.file.isatty() and not to.is_dumb_terminal
         self.bar = progress.Progress(
             progress.TextColumn("epoch {task.completed:,.0f}/{task.total:,.0f}"),
@@ -145,39 +147,30 @@ class Progress:
         self.task = self.bar.add_task("", total=self.epochs, numbers="")
         self.start = self.next = time.perf_counter()
         self.bar.start()
-        self.handler = signal.signal(signal.SIGINT, self._stop)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        signal.signal(signal.SIGINT, self.handler)
+    def __exit__(self, *_: object) -> None:
         self.bar.stop()
-        return kind is Stopped
 
     def __call__(self, epoch: Epoch) -> None:
-        """Show *epoch* if it is time, and raise `Stopped` if that was asked for."""
+        """Show *epoch* if it is time."""
+        if self.net is None:
+            self.net, self.first = epoch.net, epoch.number - 1
         if not self.to.quiet and self._due(epoch.number):
-            self._show(epoch.number, epoch.history)
-        if self.stopped:
-            raise Stopped
-
-    def _stop(self, *_: object) -> None:
-        self.stopped = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        # Not by print: the signal may have come in the middle of one.
-        os.write(2, b"\nstopping after this epoch; Ctrl-C again stops at once and saves nothing\n")
+            self._show(epoch)
 
     def _due(self, number: int) -> bool:
         if number == self.epochs or self.live:
             return number == self.epochs or time.perf_counter() >= self.next
         return number % math.ceil(self.epochs / _LINES) == 0
 
-    def _show(self, number: int, history: History) -> None:
-        now = time.perf_counter()
-        speed = number / max(now - self.start, 1e-9)
+    def _show(self, epoch: Epoch) -> None:
+        number, history, now = epoch.number, epoch.history, time.perf_counter()
+        speed = (number - self.first) / max(now - self.start, 1e-9)
         if "val_accuracy" in history:
             accuracy = f"{self.watched} accuracy {percent(history['val_accuracy'][-1])}"
         else:
-            accuracy = f"accuracy {percent(self.accuracy())}"
+            accuracy = f"accuracy {percent(self.accuracy(epoch.net))}"
         left = _duration((self.epochs - number) / speed)
         numbers = f"loss {history['loss'][-1]:.4f}  {accuracy}  {_rate(speed)}  {left} left"
         if self.live:
@@ -279,18 +272,20 @@ def describe_plan(
     ]
 
 
-def show_result(
-    to: Console, net: Network, parts: Mapping[str, Dataset | None], seconds: float, stopped: bool
-) -> None:
-    """Print how long training went on, and what it reached on each of the *parts*."""
-    history, reached = history_of(net), []
+def show_time(to: Console, net: Network, seconds: float, stopped: bool) -> None:
+    """Print how long training went on."""
+    took = f"{count(len(history_of(net)['loss']), 'epoch')} in {seconds:.2f} s"
+    show_facts(to, [("stopped" if stopped else "trained", took)])
+
+
+def show_result(to: Console, net: Network, parts: Mapping[str, Dataset | None]) -> None:
+    """Print what training reached on each of the *parts*."""
+    reached = []
     for name, part in parts.items():
         if part is not None:
             loss, accuracy = evaluate(net, part.X, part.y)
             reached.append(f"{name} accuracy {percent(accuracy)}")
-    took = f"{count(len(history['loss']), 'epoch')} in {seconds:.2f} s"
-    facts = [("stopped" if stopped else "trained", took)]
-    facts.append(("reached", " · ".join([*reached, f"loss {loss:.4f}"])))
+    facts = [("reached", " · ".join([*reached, f"loss {loss:.4f}"]))]
     if net.threshold != 0.5:
         facts.append(("threshold", f"{net.threshold:g}"))
     show_facts(to, facts)

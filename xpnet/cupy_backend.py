@@ -105,6 +105,10 @@ class CupyBackend(Backend):
             free, _ = self.xp.cuda.runtime.memGetInfo()
             return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
 
+    def free(self) -> None:
+        with self:
+            self.xp.get_default_memory_pool().free_all_blocks()
+
     def synchronize(self) -> None:
         with self:
             self.xp.cuda.get_current_stream().synchronize()

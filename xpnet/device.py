@@ -129,6 +129,9 @@ class Backend:
         """Return how many bytes of memory are there to be taken, if that is known."""
         raise NotImplementedError
 
+    def free(self) -> None:
+        """Give back the memory that is kept for later though no array is in it."""
+
     def synchronize(self) -> None:
         """Wait until the device has done all that it was told."""
         raise NotImplementedError

@@ -8,6 +8,7 @@
     ├── ModelFileError      (ValueError)       not a model file, or a damaged one
     ├── OutputError         (OSError)          a path that cannot be written
     ├── BackendUnavailable  (ImportError)      CuPy, its driver or its device is missing
+    ├── OutOfMemory         (MemoryError)      training takes more memory than there is
     ├── TrainingDiverged    (ArithmeticError)  the loss or the parameters became non-finite
     └── GradientMismatch    (AssertionError)   an analytic gradient failed its check
 """
@@ -28,6 +29,7 @@ __all__ = [
     "GradientMismatch",
     "InputError",
     "ModelFileError",
+    "OutOfMemory",
     "OutputError",
     "TrainingDiverged",
     "XpnetError",
@@ -56,6 +58,10 @@ class OutputError(XpnetError, OSError):
 
 class BackendUnavailable(XpnetError, ImportError):  # noqa: N818 - the name says a state, not a fault
     """The asked-for backend cannot be used on this machine."""
+
+
+class OutOfMemory(XpnetError, MemoryError):  # noqa: N818 - the name says a state, as Python's
+    """Training takes more memory than the device has; what it took is free again."""
 
 
 class TrainingDiverged(XpnetError, ArithmeticError):  # noqa: N818

@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows; nothing is swept there, and its open files cannot be renamed
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_writable", "write_file"]
+__all__ = ["check_writable", "lock", "write_file"]
 
 _BLOCK = 2**20  # bytes that are read back at a time
 
@@ -95,7 +95,7 @@ def _create(path: Path) -> tuple[Path, BinaryIO]:
         fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(fresh.open("xb"))
-            _lock(file, wait=True)
+            lock(file, wait=True)
             if fresh.exists():  # and was not swept away before it was locked
                 stack.pop_all()
                 return fresh, file
@@ -116,7 +116,7 @@ def _sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def _lock(file: BinaryIO, *, wait: bool) -> bool:
+def lock(file: BinaryIO, *, wait: bool) -> bool:
     """Lock *file* until it is closed or its process dies; tell whether that could be done."""
     if fcntl is None:
         return False
@@ -134,5 +134,5 @@ def _sweep(path: Path) -> None:
         left = [entry for entry in path.parent.iterdir() if ours.fullmatch(entry.name)]
         for entry in left:
             with contextlib.suppress(OSError), entry.open("r+b") as file:
-                if _lock(file, wait=False):
+                if lock(file, wait=False):
                     entry.unlink()

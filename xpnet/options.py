@@ -20,6 +20,7 @@ from .preprocessing import SCALERS
 from .schedules import SCHEDULES
 
 CURVE = "curve.png"  # drawn where no other name is given
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
@@ -35,6 +36,17 @@ def batch_size(_: click.Context, __: click.Parameter, value: str) -> int | None:
     if value != "full" and not (value.isdecimal() and int(value) > 0):
         raise click.BadParameter(f"expected a number of rows above 0, or full; got {value!r}")
     return None if value == "full" else int(value)
+
+
+def every(_: click.Context, __: click.Parameter, value: str) -> dict[str, Any]:
+    """Read how often to write a checkpoint, ``"10"`` epochs or ``"30s"``, for `Checkpoint`."""
+    number, unit = (value[:-1], value[-1]) if value[-1:] in _SECONDS else (value, "")
+    if not (number.isdecimal() and int(number) > 0):
+        known = "a number of epochs above 0, or a time like 30s, 5m or 2h"
+        raise click.BadParameter(f"expected {known}; got {value!r}")
+    if unit:
+        return {"every": None, "seconds": float(int(number) * _SECONDS[unit])}
+    return {"every": int(number), "seconds": None}
 
 
 def activation(_: click.Context, __: click.Parameter, value: str) -> str | tuple[str, ...]:
@@ -146,6 +158,15 @@ untrusted = click.option(
     "--untrusted", "apart", is_flag=True, help="Read files in a child process, under limits."
 )
 
+often = _output(
+    "--every",
+    metavar="N|Ns|Nm|Nh",
+    default="1",
+    callback=every,
+    help="Epochs, seconds, minutes or hours from one checkpoint to the next.",
+)
+quiet = _output("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+
 # --- of train alone -------------------------------------------------------------------------------
 
 _TRAINING = [
@@ -236,7 +257,9 @@ _TRAINING = [
     ),
     _output("--plot", metavar="FILE", show_default=CURVE, help="The picture to write."),
     _output("--no-plot", is_flag=True, help="Write no picture."),
-    _output("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
+    _output("--checkpoint", "folder", metavar="DIR", help="Where to write down the run."),
+    often,
+    quiet,
 ]
 
 

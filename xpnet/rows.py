@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from .arrays import is_sparse
 from .checks import check_weights
-from .errors import InputError
+from .errors import InputError, OutOfMemory
 from .formulas import Array
 from .network import Network
 
-__all__ = ["Rows", "check_memory", "place", "present"]
+__all__ = ["Rows", "check_memory", "place", "present", "too_large"]
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,7 @@ def present(
 
 def check_memory(net: Network, X: Any, batch_size: int | None) -> None:
     """Raise `InputError` unless rows *X* and what training them takes fit the device's memory."""
-    m, itemsize = X.shape[0], np.dtype(net.dtype).itemsize
-    moves = not net.backend.is_native(X) or str(X.dtype) != net.dtype or net.scaling is not None
-    rows = 0 if is_sparse(X) or not moves else m * net.layer_sizes[0]
-    widest = 3 * sum(net.layer_sizes) * min(batch_size or m, m)
-    needed, there = itemsize * (rows + widest + 6 * net.layout.n_flat), net.backend.memory()
+    needed, there = sum(_needs(net, X, batch_size).values()), net.backend.memory()
     if there is not None and needed > there:
         raise InputError(
             f"X: expected rows that fit {net.backend.name}'s memory; training on them takes about "
@@ -68,8 +65,47 @@ def check_memory(net: Network, X: Any, batch_size: int | None) -> None:
         )
 
 
+def _needs(net: Network, X: Any, batch_size: int | None) -> dict[str, int]:
+    """Return about how many bytes training on rows *X* takes on the device, and what for."""
+    m, itemsize = X.shape[0], np.dtype(net.dtype).itemsize
+    moves = not net.backend.is_native(X) or str(X.dtype) != net.dtype or net.scaling is not None
+    rows = 0 if is_sparse(X) or not moves else m * net.layer_sizes[0]
+    return {
+        "the rows": itemsize * rows,
+        "the activations of a batch": itemsize * _widest(net) * min(batch_size or m, m),
+        "parameters, gradients and the optimizer's vectors": itemsize * 6 * net.layout.n_flat,
+    }
+
+
+def _widest(net: Network) -> int:
+    return 3 * sum(net.layer_sizes)
+
+
+def too_large(net: Network, X: Any, batch_size: int | None) -> OutOfMemory:
+    """Free what the device keeps for later; return the error for too little memory.
+
+    No one may refer to the buffers of the run any more.  It names the largest of what training
+    takes, and a batch size that would fit.
+    """
+    gc.collect()
+    net.backend.free()
+    needs, there = _needs(net, X, batch_size), net.backend.memory()
+    largest = sorted(needs.items(), key=lambda need: -need[1])
+    words = ", ".join(f"{name} {_gigabytes(size)}" for name, size in largest)
+    batch = "activations"
+    fixed = sum(size for name, size in needs.items() if batch not in name)
+    row = _widest(net) * np.dtype(net.dtype).itemsize
+    fits = 0 if there is None else int(0.8 * there - fixed) // row
+    fits = min(fits, (batch_size or X.shape[0]) // 2)
+    remedy = f"give batch_size={2 ** (fits.bit_length() - 1):,}" if fits > 0 else "give fewer rows"
+    free = "" if there is None else f"; {_gigabytes(there)} are free again"
+    return OutOfMemory(
+        f"X: expected what fits {net.backend.name}'s memory; got too much: {words}{free}; {remedy}"
+    )
+
+
 def _gigabytes(n: float) -> str:
-    return f"{n / 2**30:,.1f} GiB"
+    return f"{n / 2**30:,.1f} GiB" if n >= 2**29 else f"{n / 2**20:,.1f} MiB"
 
 
 def place(net: Network, X: Any, targets: np.ndarray, weights: np.ndarray | None) -> Rows:

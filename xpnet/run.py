@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .divergence import diverged, is_finite
 from .dropout import Noise, Places, draw_keys
 from .errors import TrainingDiverged
 from .formulas import Array, Formula, Xp, accumulate
@@ -22,7 +23,7 @@ from .network import Network
 from .passes import Pass
 from .rows import Rows
 from .rules import clip_value, decay, penalise, scale_by
-from .state import TrainingState
+from .state import Pause, TrainingState
 
 __all__ = ["Plan", "Run"]
 
@@ -206,6 +207,7 @@ class Run:
         self.totals = [float(w) for w in self.widths]
         self._bind()
         self.start, self.good = xp.copy(net.theta), xp.copy(net.theta)
+        self.batch = 0  #: batches done of the epoch
 
     def _bind(self) -> None:
         """Make the workers' buffers, and bind the routines of a step to them."""
@@ -282,18 +284,57 @@ class Run:
         self.clip_factor(limit)
         backend.run(self.moves, rate, total, scalars)
 
-    def epoch(self, last: int) -> None:
-        """Run one epoch, of the *last* that there will be; `losses` has its losses."""
+    def epoch(self, last: int, after: Callable[[], bool] | None = None) -> bool:
+        """Run what is left of an epoch, of the *last* that there will be; `sums` has its losses.
+
+        *after* is called between batches, and where it returns True, the epoch is left there; tell
+        whether it is done.
+        """
         state, n = self.state, len(self.widths)
-        self.start[...] = self.net.theta
+        if self.batch == 0:
+            self.start[...] = self.net.theta
         self.draw()
         history = state.history
         rate = state.optimizer.rates(state.epoch, history.get("val_loss", history["loss"]))
         begun = time.perf_counter()
-        for k in range(n):
+        for k in range(self.batch, n):
             self.step(k, rate((state.epoch + k / n) / last))
+            if after is not None and k + 1 < n:
+                self.batch = k + 1
+                if after():
+                    return False
+        self.batch = 0
         if self.net.backend.spent(time.perf_counter() - begun):
             self._bind()
+        return True
+
+    def pause(self) -> tuple[dict[str, Array], np.ndarray | None]:
+        """Return what is needed to go on from here beside θ and the state: vectors, and losses."""
+        if self.batch == 0:
+            return {"good": self.good}, None
+        sums = self.net.backend.to_host(self.sums)[: self.batch, :, :, 0]
+        return {"good": self.good, "start": self.start}, sums
+
+    def resume(self, pause: Pause) -> Array | None:
+        """Go on from *pause*; return the parameters of the best epoch, if they are kept.
+
+        The network has those then, and *pause* what goes on: θ, or its average.
+        """
+        self.good[...] = pause.vectors["good"]
+        self.batch = pause.batch
+        if pause.sums is not None:
+            self.start[...] = pause.vectors["start"]
+            n, sums = self.sums.shape[1], pause.sums
+            if sums.shape[1] != n:  # of other threads: the first takes it all
+                sums = np.zeros((pause.batch, n, 2), sums.dtype)
+                sums[:, 0] = pause.sums.sum(axis=1)
+            self.sums[: pause.batch] = self.net.backend.asarray(sums[..., None])
+        if "current" not in pause.vectors:
+            return None
+        goes_on = self.state.vectors["average"] if self.plan.average > 0.0 else self.net.theta
+        best = self.net.backend.xp.copy(goes_on)
+        goes_on[...] = pause.vectors["current"]
+        return best
 
     def draw(self) -> None:
         """Send what is random in this epoch: the order of the rows, the keys of each step."""
@@ -325,31 +366,33 @@ class Run:
         """Let θ and the vector of that *name* change places; the vector gets its *other* name."""
         theta, vectors = self.net.theta, self.state.vectors
         if name in vectors:
-            kept = self.net.backend.xp.copy(theta)
+            kept = self.net.gradient  # no one needs it between steps
+            kept[...] = theta
             theta[...] = vectors[name]
             vectors[name][...] = kept
             vectors[other] = vectors.pop(name)
 
-    def finish(self, best: Array | None) -> bool:
+    def finish(self, best: Array | None) -> TrainingDiverged | None:
         """Leave the network with its *best* parameters, or else the averaged ones.
 
-        Tell whether the last ones were finite; if not, they are taken back.
+        If the last ones are not finite, they are taken back; return the error that says so.
         """
-        net = self.net
         self._swap("average", "raw")
-        finite = bool(np.isfinite(net.backend.to_host(net.theta)).all())
-        if not finite:
+        error = None
+        if not is_finite(self.net):
+            error = diverged(self.net, self.state.epoch, "parameters")
             self._take_back()
         if best is not None:
-            net.theta[...] = best
+            self.net.theta[...] = best
             self.state.vectors.pop("raw", None)
-        return finite
+        return error
 
     def require_finite(self, value: float, what: str) -> None:
         """Unless *value* is finite, take back the last good parameters and say so."""
         if not math.isfinite(value):
+            error = diverged(self.net, self.state.epoch + 1, what)
             self._take_back()
-            raise self.diverged(self.state.epoch + 1, what)
+            raise error
 
     def _take_back(self) -> None:
         """Let the optimizer start anew from the last good parameters: its vectors are not."""
@@ -357,14 +400,6 @@ class Run:
         for name, vector in self.state.vectors.items():
             vector[...] = self.good if name in ("average", "raw") else 0.0
         self.state.step = 0
-
-    def diverged(self, epoch: int, what: str) -> TrainingDiverged:
-        """Return the error for *what* became non-finite in that *epoch*."""
-        rate = self.state.optimizer.learning_rate
-        return TrainingDiverged(
-            f"epoch {epoch}: expected finite {what}; got NaN or infinity; the last good parameters "
-            f"were kept; try a learning rate below {rate:g}, or features scaled to about unit size"
-        )
 
 
 def _parts(length: int, n: int) -> list[slice]:

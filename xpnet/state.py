@@ -13,7 +13,7 @@ from .files import write_file
 from .formulas import Array
 from .optimizers import Optimizer
 
-__all__ = ["History", "TrainingState"]
+__all__ = ["History", "Pause", "TrainingState"]
 
 
 class History(dict[str, list[float]]):
@@ -57,6 +57,39 @@ class History(dict[str, list[float]]):
 
 
 @dataclass
+class Pause:
+    """Where in its run a checkpoint was written: what `resume` needs beside the state.
+
+    Attributes
+    ----------
+    batch : int
+        Batches done of the epoch to come.
+    first : int
+        The epoch that the run began with.
+    seconds : float
+        How long it has gone on.
+    ended : bool
+        Whether it was over.
+    call : dict
+        Plain data: how `train` was called, on what data, on which machine.
+    vectors : dict of arrays
+        Laid out like ``theta``: ``"good"``, the last parameters known to be good; in the middle of
+        an epoch ``"start"``, those that it began with; and where ``theta`` is that of the best
+        epoch, ``"current"``.
+    sums : array or None
+        The losses of those batches, by worker: ``(batch, workers, 2)`` on the host.
+    """
+
+    batch: int
+    first: int
+    seconds: float
+    ended: bool
+    call: dict[str, Any]
+    vectors: dict[str, Array]
+    sums: Array | None = None
+
+
+@dataclass
 class TrainingState:
     """Where a run of `train` stands; ``net.training`` keeps it, a model file saves it.
 
@@ -74,6 +107,8 @@ class TrainingState:
     history : History
     loss : str
         The name of the loss.
+    pause : Pause or None
+        Of a network that comes from a checkpoint.
     """
 
     optimizer: Optimizer
@@ -84,3 +119,4 @@ class TrainingState:
     epoch: int = 0
     history: History = field(default_factory=lambda: History(loss=[]))
     loss: str = "logistic"
+    pause: Pause | None = None

@@ -1,26 +1,29 @@
-"""The only loop: epochs of batches, the history they leave, and what is watched on the way."""
+"""Training and evaluation: everything checked, placed on the device, and given to the loop."""
 
 from __future__ import annotations
 
 import operator
-import time
+import os
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays import is_on_host
-from .checks import check_problem, same_classes
+from .checkpointing import Checkpoint, Keeper, get_keeper
+from .checks import check_problem, check_X, same_classes
 from .errors import InputError, known, positive, real, unknown
-from .formulas import Array
-from .lbfgs import check_steady, minimize
+from .fingerprints import of_data
+from .interrupts import Noted, noting, noting_now
+from .lbfgs import check_steady
+from .loop import Callback, Epoch, Loop
 from .losses import LOSSES, Loss, get_loss
 from .network import Network, is_uint8
 from .optimizers import LBFGS, Optimizer, get_optimizer
 from .preprocessing import SCALERS, Scaling, fit_scaling
-from .rows import check_memory, place, present
+from .rows import check_memory, place, present, too_large
 from .run import Plan, Run
 from .state import History, TrainingState
 from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy
@@ -28,19 +31,7 @@ from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EarlyStopping", "Epoch", "History", "evaluate", "train"]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What a callback is told after an epoch: its number from 1, of how many, and the history."""
-
-    number: int
-    epochs: int
-    history: History
-
-
-Callback = Callable[[Epoch], object]
+__all__ = ["Checkpoint", "EarlyStopping", "Epoch", "History", "evaluate", "train"]
 
 
 def train(
@@ -67,6 +58,7 @@ def train(
     warm_start: bool = False,
     max_seconds: float | None = None,
     callback: Callback | Iterable[Callback] | None = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | Keeper | None = None,
 ) -> History:
     """Train *net* in place on rows *X* and labels *y*.
 
@@ -122,6 +114,10 @@ def train(
         Called with an `Epoch` after each, while the network is as it would be left then (with the
         averaged parameters, if there are); training ends when one returns True. If one raises, or
         at Ctrl-C, the network is left as at the end of training.
+    checkpoint : path or Checkpoint, optional
+        A folder where the run is written down, so that `resume` goes on with it.  At SIGINT,
+        SIGTERM or SIGHUP the batch is finished and written, and the signal then takes its course;
+        a second one stops at once.  A file that cannot be written is warned of, once.
 
     Returns
     -------
@@ -135,7 +131,10 @@ def train(
     TrainingDiverged
         At the end of the epoch in which the loss or the parameters became non-finite; *net* keeps
         the last parameters whose loss was finite.
+    OutputError
+        If the first checkpoint cannot be written.
     """
+    keeper = None if checkpoint is None else get_keeper(checkpoint)
     epochs, loss, rule = positive("epochs", epochs), get_loss(loss), get_optimizer(optimizer)
     average = real("average", average, least=0.0, below=1.0)
     smoothing = real("label_smoothing", label_smoothing, least=0.0, below=1.0)
@@ -149,6 +148,11 @@ def train(
             net, rule, {"input_noise": noise, "average": average, "rate_factors": len(factors)}
         )
         batch_size = None
+        if keeper is not None:
+            raise InputError(
+                "checkpoint: expected none with lbfgs, whose memory of the steps is SciPy's alone; "
+                "got one; take another optimizer, or save the model after training"
+            )
     going_on = warm_start and net.training is not None
     if going_on:
         classes = same_classes(classes, net.classes_)
@@ -162,98 +166,73 @@ def train(
     if batch_size is not None:
         batch_size = min(batch_size, len(targets))
     quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
-    with net.backend.products(net.precision), quiet:
-        with _taken_back(net):
-            _learn_scaling(net, X, weights, scaling, going_on=going_on)
-            check_memory(net, X, batch_size)
-            rows = place(net, X, targets * (1.0 - smoothing) + smoothing / 2.0, weights)
-            watch = _place_validation(net, validation_data, pair, loss, metrics)
-            check_stopping(early_stopping, watch)
-            wanted = TrainingState(rule, seed, batch_size, {}, loss=loss.name)
-            state = _state(net, wanted, going_on=going_on, watch=watch)
-            run = Run(net, state, rows, Plan(loss, shuffle, noise, average, factors))
-        net.training, net.classes_, net.temperature = state, pair, 1.0
-        with net.backend.splitting(len(run.workers)):
-            _Loop(run, state.epoch + epochs, watch, early_stopping, limit, calls).go()
+    rows = watch = run = None
+    with net.backend.products(net.precision), quiet, _watched(keeper) as noted:
+        try:
+            with _taken_back(net):
+                _learn_scaling(net, X, weights, scaling, going_on=going_on)
+                check_memory(net, X, batch_size)
+                rows = place(net, X, targets * (1.0 - smoothing) + smoothing / 2.0, weights)
+                watch = _place_validation(net, validation_data, pair, loss, metrics)
+                check_stopping(early_stopping, watch)
+                wanted = TrainingState(rule, seed, batch_size, {}, loss=loss.name)
+                state = _state(net, wanted, going_on=going_on, watch=watch)
+                plan = Plan(loss, bool(shuffle), noise, average, factors)
+                if keeper is not None:
+                    keeper.describe(
+                        net,
+                        plan,
+                        _fingerprint(net, X, targets, weights, validation_data, watch),
+                        metrics,
+                        calls,
+                        epochs=epochs,
+                        label_smoothing=smoothing,
+                        max_seconds=limit,
+                        early_stopping=early_stopping and early_stopping.as_dict(),
+                    )
+                run = Run(net, state, rows, plan)
+            net.training, net.classes_, net.temperature = state, pair, 1.0
+            with net.backend.splitting(len(run.workers)):
+                Loop(run, epochs, watch, early_stopping, limit, calls, noted, keeper).go()
+        except MemoryError as error:
+            rows = watch = run = None
+            traceback.clear_frames(error.__traceback__)  # they refer to what fills the memory
+            raise too_large(net, X, batch_size) from error.with_traceback(None)
     return state.history
 
 
-class _Loop:
-    """Epochs until the *last*, or until there is reason to stop earlier."""
-
-    def __init__(
-        self,
-        run: Run,
-        last: int,
-        watch: Watch | None,
-        stopping: EarlyStopping | None,
-        max_seconds: float | None,
-        callbacks: list[Callback],
-    ) -> None:
-        self.run, self.state, self.net, self.last = run, run.state, run.net, last
-        self.watch, self.stopping, self.callbacks = watch, stopping, callbacks
-        self.first = run.state.epoch
-        self.best: Array | None = None
-        self.end = None if max_seconds is None else time.monotonic() + max_seconds
-
-    def go(self) -> None:
-        """Run the epochs; whatever ends them, the network is left with usable parameters."""
+@contextmanager
+def _watched(keeper: Keeper | None) -> Iterator[Noted | None]:
+    """Note signals, and hold the folder of checkpoints, where there is one or a caller notes."""
+    if keeper is None and not noting_now():
+        yield None
+        return
+    with noting() as noted, keeper or nullcontext():
         try:
-            self._run_epochs()
-        finally:
-            finite = self.run.finish(self.best)
-        if not finite:
-            raise self.run.diverged(self.state.epoch, "parameters")
+            yield noted
+        except Exception as error:
+            if keeper is not None and keeper.saved is not None:
+                error.add_note(f"the last checkpoint: {keeper.saved}")
+            raise
+        if keeper is not None:
+            keeper.end()
 
-    def _run_epochs(self) -> None:
-        optimizer = self.state.optimizer
-        if isinstance(optimizer, LBFGS):
-            minimize(self.run, optimizer, self.last - self.first, self.end_epoch)
-            return
-        while self.state.epoch < self.last:
-            self.run.epoch(self.last)
-            if self.end_epoch():
-                break
 
-    def end_epoch(self) -> bool:
-        """Write down what the epoch gave; tell whether training is to end."""
-        run, state, history = self.run, self.state, self.state.history
-        with run.averaged():
-            seen = self._look()
-            run.require_finite(seen["loss"], "loss")
-            run.require_finite(seen.get("val_loss", 0.0), "validation loss")
-            if self.watch is not None:
-                seen |= self.watch.measure()
-            run.good, run.start = run.start, run.good
-            state.epoch += 1
-            for name, value in seen.items():
-                history.setdefault(name, []).append(value)
-            stop = self._is_time()
-            epoch = Epoch(state.epoch, self.last, history)
-            answers = [call(epoch) for call in self.callbacks]
-        return stop or any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
-
-    def _look(self) -> dict[str, float]:
-        """Read the epoch's losses from the device, with the validation's, at one go."""
-        sums, backend = self.run.sums, self.net.backend
-        if self.watch is None:
-            return {"loss": self.run.mean_loss(backend.to_host(sums))}
-        parts = [sums.reshape(-1).astype("float64"), self.watch.look()]
-        *sums, loss, accuracy = backend.to_host(backend.xp.concatenate(parts))
-        seen = {"loss": self.run.mean_loss(np.array(sums))}
-        return seen | {"val_loss": float(loss), "val_accuracy": float(accuracy)}
-
-    def _is_time(self) -> bool:
-        """Keep the parameters if they are the best so far; tell whether patience or time is up."""
-        late = self.end is not None and time.monotonic() >= self.end
-        if self.stopping is None:
-            return late
-        values = self.state.history[self.stopping.monitor][self.first :]
-        greater = self.watch is not None and self.watch.greater_is_better(self.stopping.monitor)
-        best = self.stopping.best(values, greater=greater)
-        if self.stopping.restore_best and best == len(values) - 1:
-            self.best = self.net.backend.xp.copy(self.net.theta)
-        return late or len(values) - 1 - best >= self.stopping.patience
+def _fingerprint(
+    net: Network,
+    X: Any,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    validation_data: tuple[Any, ...] | None,
+    watch: Watch | None,
+) -> dict[str, Any]:
+    """Return the fingerprints of the data, and of those for validation, by name."""
+    data = of_data(net.backend, X, targets, weights)
+    if watch is None or validation_data is None:
+        return data
+    rows = check_X(validation_data[0])
+    seen = of_data(net.backend, rows, watch.targets, watch.rows.weights)
+    return data | {f"validation {name}": facts for name, facts in seen.items()}
 
 
 def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import hashlib
 import random
 import struct
 
-from xpnet.checkpoint import FORMAT
+from xpnet.seal import FORMAT
 
 BLOCK = 512
 SEAL = struct.Struct("<8sIIQ32s")
