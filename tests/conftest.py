@@ -14,6 +14,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+# scikit-learn dispatches to other libraries' arrays only if SciPy was told so when it was imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 from tests.counting_double import CountingDouble
 from xpnet.backend import CupyBackend, available_backends, get_backend
 

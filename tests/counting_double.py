@@ -258,6 +258,7 @@ for _name in ("sum", "mean", "max", "min", "all", "any", "take"):
     setattr(
         ndarray, _name, lambda self, *a, _n=_name, **k: getattr(self._double, _n)(self, *a, **k)
     )
+ndarray.dot = lambda self, b, out=None: self._double.matmul(self, b, out=out)
 for _name in ("abs", "matmul"):
     setattr(ndarray, f"__{_name}__", lambda self, *a, _n=_name: getattr(self._double, _n)(self, *a))
 

@@ -19,6 +19,8 @@ FLOORS = [  # each imports only from those above it
     "dropout",
     "layout",
     "compiler",
+    "loops",
+    "jit",
     "arrays",
     "team",
     "device",

@@ -243,7 +243,7 @@ def test_all_backends_are_listed_with_their_faults(install):
 
 
 def test_import_loads_no_heavy_library():
-    heavy = ["cupy", "sklearn", "matplotlib", "h5py", "scipy", "PIL", "rich", "click"]
+    heavy = ["cupy", "sklearn", "matplotlib", "h5py", "scipy", "PIL", "rich", "click", "numba"]
     script = (
         "import sys, xpnet\n"
         "dir(xpnet); xpnet.Network; xpnet.train; xpnet.Adam; xpnet.get_backend('numpy')\n"

@@ -1,4 +1,4 @@
-"""The README's code blocks and the examples run, and say what they should."""
+"""The code blocks of README and docs and the examples run, and say what they should."""
 
 import contextlib
 import importlib.machinery
@@ -16,7 +16,15 @@ from tests.conftest import missing
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT.parent / "shared" / "data" / "pictures"
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks_of(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+
+
+BLOCKS = blocks_of(ROOT / "README.md")
+PROGRAMS = {path.name: "\n".join(blocks_of(path)) for path in PAGES if blocks_of(path)}
 
 
 def test_the_readme_has_its_blocks():
@@ -44,10 +52,27 @@ def test_the_readmes_blocks_run(block):
         assert numbers[0] < 0.69  # that of one half for every row is log 2 = 0.693
 
 
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_blocks_of_a_page_run_one_after_the_other(name, tmp_path):
+    assert "assert " in PROGRAMS[name]
+    run([sys.executable, "-W", "error", "-c", PROGRAMS[name]], tmp_path)
+
+
+@pytest.mark.parametrize("path", [ROOT / "SECURITY.md", *PAGES], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text("utf-8")):
+        assert (path.parent / link).exists(), link
+
+
 def run_example(name, folder, *arguments):
+    return run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / name), *map(str, arguments)], folder
+    )
+
+
+def run(command, folder):
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": paths, "MPLBACKEND": "Agg"}
-    command = [sys.executable, "-W", "error", str(ROOT / "examples" / name), *map(str, arguments)]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

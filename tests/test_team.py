@@ -47,7 +47,7 @@ def test_equal_threads_give_equal_bits():
 
 
 def test_small_steps_stay_on_one_thread(monkeypatch):
-    def fail(self, tasks):
+    def fail(self, tasks, *arguments):
         assert len(tasks) == 1
 
     monkeypatch.setattr(Team, "run", fail)

@@ -566,3 +566,18 @@ def test_all_names_the_public_functions():
         if callable(value) and getattr(value, "__module__", "") == "xpnet.textbook"
     }
     assert sorted(textbook.__all__) == sorted(name for name in public if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("rate", ["fast", None, float("nan"), True])
+def test_learning_rate_must_be_a_number(rate):
+    parameters = initialize_parameters_deep((2, 1))
+    grads = {f"d{name}": value for name, value in parameters.items()}
+    with pytest.raises(InputError, match="learning_rate: expected a number; got"):
+        update_parameters(parameters, grads, rate)
+
+
+@pytest.mark.parametrize("activation", [None, 3, [None]])
+def test_an_activation_that_is_no_name_is_refused(activation):
+    parameters = initialize_parameters_deep((2, 3, 1))
+    with pytest.raises(InputError, match="activation: expected one of"):
+        L_model_forward(np.ones((2, 5)), parameters, activation=activation)

@@ -291,7 +291,7 @@ def test_the_budget_can_be_broken(double, monkeypatch):
     right = xpnet.passes._Layer.gradients
 
     def wasteful(self):
-        float(self.xp.sum(self.dZ))
+        float(self.dZ.sum())
         right(self)
 
     monkeypatch.setattr(xpnet.passes._Layer, "gradients", wasteful)

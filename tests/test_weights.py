@@ -219,7 +219,7 @@ def test_what_is_evaluated_may_be_of_one_class():
     ("weights", "words"),
     [
         ([1.0] * 29 + [-1e-9], "expected numbers of at least 0, some of them above; got -1e-09 to"),
-        ([0.0] * 30, "some of them above; got 0 to 0"),
+        ([0.0] * 30, "some of them above; got all zero"),
         ([1.0] * 29 + [np.nan], "sample_weight: expected finite numbers; got 1 NaN or infinite"),
         ([1.0] * 29 + [np.inf], "sample_weight: expected finite numbers; got 1 NaN or infinite"),
         ([1.0] * 29, r"sample_weight: expected shape \(30,\), one weight an example; got \(29,\)"),

@@ -56,7 +56,7 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     label_smoothing : float
         ε in [0, 1).
     input_noise : float
-        The standard deviation of the noise on the scaled rows of every step.
+        The standard deviation of what is added to scaled rows in every step.
     class_weight : {None, "balanced"} or dict
         Factors on the weights of the classes, by label.
     pos_weight : float, optional
@@ -232,7 +232,7 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.scaling in ("auto", None, "max_abs")  # nothing is centred
         return tags
 
     @with_callbacks
@@ -283,9 +283,8 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     ) -> BinaryClassifier:
         """Train for one more epoch, on these rows, which may be a part of all.
 
-        So many calls with all rows are ``fit`` with that ``max_iter`` and the same options: a
-        constant `learning_rate`, and ``early_stopping=False`` or none of ``tol``.  Scaling and what
-        else is decided by the rows is so by those of the first call.
+        So many calls with all rows equal ``fit`` with that ``max_iter``, a constant rate, and
+        without early stopping.  The first call's rows decide on scaling and what else they do.
 
         Parameters
         ----------
@@ -314,8 +313,7 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> Any:
         """Return P(class) for rows *X*, shape ``(n_samples, 2)``, in the order of ``classes_``."""
-        net = self._fitted_network()
-        return as_kind_of(X, net.predict_proba(self._rows(X)))
+        return as_kind_of(X, self._fitted_network().predict_proba(self._rows(X)))
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return log P(class), finite wherever logits are, as `predict_proba` does."""
@@ -414,7 +412,7 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         return read_rows(self, X, self._fitted_network().backend)
 
     def _targets(self, y: Any) -> np.ndarray:
-        return check_labels(from_dlpack_on_host(y), self.classes_)[0]
+        return check_labels(from_dlpack_on_host(y), self.classes_, both=False)[0]
 
     def _judged(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Targets 0 and 1, and P(second class), on the host."""

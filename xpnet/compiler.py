@@ -20,7 +20,18 @@ import numpy as np
 
 from .formulas import Formula
 
-__all__ = ["TILE", "Compiler", "generate"]
+__all__ = [
+    "TILE",
+    "Compiler",
+    "Symbol",
+    "Trace",
+    "generate",
+    "piece",
+    "run_all",
+    "text_of",
+    "tiles",
+    "trace_of",
+]
 
 TILE = 32_768  #: elements a tile; a formula's operands and scratch together then fit the L2 cache
 
@@ -28,18 +39,18 @@ _WANT_FULL = {"maximum", "minimum"}  # NumPy's loops of these are slow against a
 _MASKS = {"greater", "greater_equal", "less", "less_equal", "logical_not"}
 
 
-class _Symbol:
+class Symbol:
     """What a formula computes with while it is traced: an argument or an operation's result."""
 
-    def __init__(self, trace: _Trace, text: str, *, scalar: bool = False) -> None:
+    def __init__(self, trace: Trace, text: str, *, scalar: bool = False) -> None:
         self.trace, self.text, self.scalar = trace, text, scalar
 
     def __bool__(self) -> bool:
         raise TypeError("a formula must not branch on a value: write xp.where")
 
 
-def _operator(name: str, *, reflected: bool = False) -> Callable[..., _Symbol]:
-    def operate(self: _Symbol, *others: Any) -> _Symbol:
+def _operator(name: str, *, reflected: bool = False) -> Callable[..., Symbol]:
+    def operate(self: Symbol, *others: Any) -> Symbol:
         operands = (*others, self) if reflected else (self, *others)
         return self.trace.record(name, *operands)
 
@@ -49,33 +60,37 @@ def _operator(name: str, *, reflected: bool = False) -> Callable[..., _Symbol]:
 for _name, _method in (
     ("add", "add"), ("subtract", "sub"), ("multiply", "mul"), ("divide", "truediv"),
 ):  # fmt: skip
-    setattr(_Symbol, f"__{_method}__", _operator(_name))
-    setattr(_Symbol, f"__r{_method}__", _operator(_name, reflected=True))
+    setattr(Symbol, f"__{_method}__", _operator(_name))
+    setattr(Symbol, f"__r{_method}__", _operator(_name, reflected=True))
 for _name, _method in (
     ("negative", "neg"), ("greater", "gt"), ("greater_equal", "ge"), ("less", "lt"),
     ("less_equal", "le"), ("bitwise_xor", "xor"), ("bitwise_and", "and"),
     ("right_shift", "rshift"),
 ):  # fmt: skip
-    setattr(_Symbol, f"__{_method}__", _operator(_name))
+    setattr(Symbol, f"__{_method}__", _operator(_name))
 
 
-class _Trace:
+class Trace:
     """The operations of one formula, in order; stands in for ``xp`` while they are recorded."""
 
     def __init__(self) -> None:
-        self.operations: list[tuple[str, tuple[Any, ...], _Symbol]] = []
-        self._known: dict[tuple[str, ...], _Symbol] = {}
+        self.operations: list[tuple[str, tuple[Any, ...], Symbol]] = []
+        self._known: dict[tuple[str, ...], Symbol] = {}
 
-    def record(self, name: str, *operands: Any) -> _Symbol:
-        if all(not isinstance(o, _Symbol) or o.scalar for o in operands):
+    def record(self, name: str, *operands: Any) -> Symbol:
+        """Write down an operation; return its result, the known one if it was there before."""
+        """Write down an operation; return its result, the known one if it was there before."""
+        if all(not isinstance(o, Symbol) or o.scalar for o in operands):
             raise TypeError(f"{name} of scalars alone: compute it before the formula is called")
-        key = (name, *map(_text, operands))
+        key = (name, *map(text_of, operands))
         if key not in self._known:  # a common subexpression is computed once
-            self._known[key] = _Symbol(self, f"r{len(self.operations)}")
+            self._known[key] = Symbol(self, f"r{len(self.operations)}")
             self.operations.append((name, operands, self._known[key]))
         return self._known[key]
 
-    def where(self, condition: _Symbol, a: Any, b: Any) -> _Symbol:
+    def where(self, condition: Symbol, a: Any, b: Any) -> Symbol:
+        """Return *a* where the condition holds and *b* elsewhere."""
+        """Choose from *a* and *b*."""
         # A masked copy costs NumPy a mispredicted branch an element; a product does not.
         chosen = self.record("multiply", a, condition)
         if isinstance(b, float) and b == 0.0:
@@ -83,21 +98,25 @@ class _Trace:
         other = self.record("multiply", b, self.record("logical_not", condition))
         return self.record("add", chosen, other)
 
-    def __getattr__(self, name: str) -> Callable[..., _Symbol]:
+    def __getattr__(self, name: str) -> Callable[..., Symbol]:
         return lambda *operands: self.record(name, *operands)
 
 
-def _text(operand: Any) -> str:
-    return operand.text if isinstance(operand, _Symbol) else repr(operand)
+def text_of(operand: Any) -> str:
+    """Return what stands for *operand* in the code."""
+    """Return what stands for *operand* in the code."""
+    return operand.text if isinstance(operand, Symbol) else repr(operand)
 
 
-def _trace(formula: Formula) -> tuple[list[str], list[str], _Trace, tuple[_Symbol, ...]]:
+def trace_of(
+    formula: Formula, kind: type[Trace] = Trace
+) -> tuple[list[str], list[str], Trace, tuple[Symbol, ...]]:
     """Return the names of the formula's arrays and scalars, its trace and its results."""
-    trace = _Trace()
+    trace = kind()
     parameters = list(inspect.signature(formula.function).parameters.values())[1:]
     scalars = [p.name for p in parameters if p.annotation in (float, "float")]
     arrays = [p.name for p in parameters if p.name not in scalars]
-    symbols = [_Symbol(trace, p.name, scalar=p.name in scalars) for p in parameters]
+    symbols = [Symbol(trace, p.name, scalar=p.name in scalars) for p in parameters]
     results = formula(trace, *symbols)
     results = results if isinstance(results, tuple) else (results,)
     computed = {symbol.text for _, _, symbol in trace.operations}
@@ -125,10 +144,11 @@ class _Registers:
 
 @dataclass(frozen=True)
 class Code:
-    """A formula as straight-line NumPy: ``run(*arrays, *scratch, *masks, *constants, *scalars)``.
+    """A formula as NumPy: ``run(*arrays, *scratch, *masks, *constants, *cells, *scalars)``.
 
     `source` is its text; `written` is the place among the arrays of one that is written to;
-    `constants` are values, each with whether it wants an array of the full shape.
+    `constants` are values, each with whether it wants an array of the full shape; `cells` hold the
+    scalars, each in an array of no dimension.
     """
 
     source: str
@@ -137,6 +157,7 @@ class Code:
     scratch: int
     masks: int
     constants: tuple[tuple[float, bool], ...]
+    cells: int
 
 
 @functools.lru_cache(maxsize=256)
@@ -145,9 +166,9 @@ def generate(formula: Formula) -> Code:
 
     A result goes straight to its place if nothing reads the place's old value later.
     """
-    arrays, scalars, trace, results = _trace(formula)
+    arrays, scalars, trace, results = trace_of(formula)
     last_read = {
-        _text(operand): step
+        text_of(operand): step
         for step, (_, operands, _) in enumerate(trace.operations)
         for operand in operands
     }
@@ -159,12 +180,13 @@ def generate(formula: Formula) -> Code:
     for step, (name, operands, result) in enumerate(trace.operations):
         sources = []
         for operand in operands:
-            if not isinstance(operand, _Symbol):
+            if not isinstance(operand, Symbol):
                 key = operand, name in _WANT_FULL
                 sources.append(constants.setdefault(key, f"c{len(constants)}"))
             else:
-                sources.append(place.get(operand.text, operand.text))
-        for operand in sorted({o.text for o in operands if isinstance(o, _Symbol)} & place.keys()):
+                text = f"{operand.text}_cell" if operand.scalar else operand.text
+                sources.append(place.get(text, text))
+        for operand in sorted({o.text for o in operands if isinstance(o, Symbol)} & place.keys()):
             if last_read[operand] == step and operand not in target:
                 (masks if place[operand].startswith("mask") else scratch).free.append(
                     place[operand]
@@ -176,13 +198,21 @@ def generate(formula: Formula) -> Code:
             place[result.text] = (masks if name in _MASKS else scratch).take()
             if goal is not None:
                 late.append(f"    copyto({goal}, {place[result.text]})")
-        lines.append(f"    {name}({', '.join(sources)}, out={place[result.text]})")
-    parameters = [*arrays, *scratch.names, *masks.names, *constants.values(), *scalars]
-    source = "\n".join([f"def run({', '.join(parameters)}):", *lines, *late])
+        out = "out=" if name in _WANT_FULL else ""  # by place is faster; NumPy forbids it for these
+        lines.append(f"    {name}({', '.join(sources)}, {out}{place[result.text]})")
+    # A ufunc reads an array of no dimension in half the time that it takes to convert a float.
+    cells = [f"{name}_cell" for name in scalars]
+    filled = [f"    {cell}[()] = {name}" for cell, name in zip(cells, scalars, strict=True)]
+    parameters = [
+        *arrays, *scratch.names, *masks.names, *constants.values(), *cells, *scalars,
+    ]  # fmt: skip
+    source = "\n".join([f"def run({', '.join(parameters)}):", *filled, *lines, *late])
     scope: dict[str, Any] = {}
     exec(source, vars(np) | {"abs": np.abs}, scope)
     written = arrays.index(formula.writes[0])
-    return Code(source, scope["run"], written, scratch.count, masks.count, tuple(constants))
+    return Code(
+        source, scope["run"], written, scratch.count, masks.count, tuple(constants), len(cells)
+    )
 
 
 class Compiler:
@@ -205,15 +235,16 @@ class Compiler:
         """Return the routine that writes the formula's new values into the *arrays* it names."""
         code = generate(formula)
         dtype, written = arrays[0].dtype, arrays[code.written]
+        cells = [np.empty((), dtype) for _ in range(code.cells)]
         parts = []
-        for tile in _tiles(written.shape, self._tile):
-            pieces = [_piece(array, tile) for array in arrays]
+        for tile in tiles(written.shape, self._tile):
+            pieces = [piece(array, tile) for array in arrays]
             shape = pieces[code.written].shape
             scratch = self._scratch(dtype, code.scratch, shape)
             masks = self._scratch(np.dtype(bool), code.masks, shape)
             constants = [self._constant(dtype, shape, *c) for c in code.constants]
-            parts.append(functools.partial(code.run, *pieces, *scratch, *masks, *constants))
-        return parts[0] if len(parts) == 1 else functools.partial(_run_all, parts)
+            parts.append(functools.partial(code.run, *pieces, *scratch, *masks, *constants, *cells))
+        return parts[0] if len(parts) == 1 else functools.partial(run_all, parts)
 
     def _scratch(
         self, dtype: np.dtype[Any], count: int, shape: tuple[int, ...]
@@ -236,12 +267,14 @@ class Compiler:
         return known[:size].reshape(shape)
 
 
-def _run_all(parts: Sequence[Callable[..., None]], *scalars: float) -> None:
+def run_all(parts: Sequence[Callable[..., None]], *scalars: float) -> None:
+    """Call all *parts* in turn."""
+    """Call all *parts* in turn."""
     for part in parts:
         part(*scalars)
 
 
-def _tiles(shape: tuple[int, ...], tile: int) -> Iterator[tuple[slice, ...]]:
+def tiles(shape: tuple[int, ...], tile: int) -> Iterator[tuple[slice, ...]]:
     """Cut *shape* into blocks of whole rows of at most *tile* elements, or into parts of rows."""
     if math.prod(shape) <= tile:
         yield (slice(None),) * len(shape)
@@ -257,7 +290,7 @@ def _tiles(shape: tuple[int, ...], tile: int) -> Iterator[tuple[slice, ...]]:
             yield slice(r, r + rows), slice(c, c + tile)
 
 
-def _piece(array: np.ndarray, tile: tuple[slice, ...]) -> np.ndarray:
+def piece(array: np.ndarray, tile: tuple[slice, ...]) -> np.ndarray:
     """Return the part of *array* that *tile* covers; an axis of length one is broadcast."""
     full = slice(None)
     return array[tuple(full if n == 1 else s for n, s in zip(array.shape, tile, strict=True))]

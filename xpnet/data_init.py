@@ -50,7 +50,7 @@ def initialize_from_rows(
     rng, every = check_random_state(random_state), -(-len(y01) // _ROWS)
     w = np.ones(len(y01)) if weights is None else weights
     with net.backend as backend:
-        rows = net.rows(X[::every])
+        rows = net.rows(X[::every], finite=True)
         A = backend.to_host(rows.toarray() if is_sparse(rows) else rows).astype(float).T
         host = {name: backend.to_host(view) for name, view in net.parameters.items()}
     found: dict[str, Any] = {}

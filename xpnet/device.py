@@ -121,6 +121,10 @@ class Backend:
         """
         raise NotImplementedError
 
+    def spent(self, seconds: float) -> bool:  # noqa: ARG002 - NumPy's differs
+        """Count *seconds* of training; tell whether routines bound anew would be faster by now."""
+        return False
+
     def memory(self) -> int | None:
         """Return how many bytes of memory are there to be taken, if that is known."""
         raise NotImplementedError
@@ -140,7 +144,7 @@ class Backend:
         """Return the context in which so many *workers* share the processor, one thread each."""
         return nullcontext()
 
-    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
-        """Run one task for each worker, side by side."""
+    def run(self, tasks: Sequence[Callable[..., object]], *arguments: object) -> None:
+        """Call one task for each worker with the *arguments*, side by side."""
         for task in tasks:
-            task()
+            task(*arguments)

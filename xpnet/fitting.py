@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,7 +114,8 @@ def read(
             f"Only binary classification is supported. The type of the target is {kind}."
         )
     check_lengths(X, y)
-    y01, pair = check_labels(y, classes)
+    pair = None if classes is None else np.unique(classes)
+    y01, pair = check_labels(y, pair, both=pair is None)
     weights = None if sample_weight is None else check_weights(sample_weight, len(y01))
     examples = Examples(X, np.asarray(y), y01, weights)
     if weights is not None and not weights.all():
@@ -241,7 +243,7 @@ class _Job:
             raise InputError(f"{missing}: expected X_val and y_val, or neither; got None")
         if given[0] is not None:
             held, _ = read(self.estimator, *given, self.backend, classes=self.pair)
-            if held.y01.min() == held.y01.max() and chosen["early_stopping"]:
+            if held.y01.min() == held.y01.max() and self._by_validation(True):
                 raise InputError(
                     "y_val: expected both classes, to stop early by them; got one class only: "
                     f"{held.y[0]!r}; add some of the other"
@@ -274,7 +276,7 @@ class _Job:
     def _stopping(self, monitor: str) -> EarlyStopping | None:
         chosen = self.chosen
         patience, tol = chosen["n_iter_no_change"], chosen["tol"]
-        if chosen["early_stopping"] or (self.validation is not None and self._automatic()):
+        if self._by_validation(self.validation is not None):
             return EarlyStopping(monitor, patience, tol or 0.0)
         if self.validation is None and self.metrics:
             raise InputError(
@@ -285,9 +287,11 @@ class _Job:
             return None
         return EarlyStopping("loss", patience, tol, restore_best=False)
 
-    def _automatic(self) -> bool:
+    def _by_validation(self, there: bool) -> bool:
+        """Tell whether training ends by validation: if asked for, or where the rows are *there*."""
         asked = self.estimator.early_stopping
-        return isinstance(asked, str) and asked == "auto" and not self.partial
+        automatic = isinstance(asked, str) and asked == "auto" and not self.partial
+        return bool(self.chosen["early_stopping"]) or (there and automatic)
 
     def _start_from_data(self, rng: Any) -> None:
         net, examples, name = self.net, self.examples, self.chosen["scaling"]
@@ -304,7 +308,7 @@ class _Job:
         tasks = Tasks(estimator, chosen["max_iter"], examples.X, examples.y, examples.weights)
         own = estimator.callbacks
         calls: list[Any] = [print_epoch] if estimator.verbose else []
-        calls += [own] if callable(own) else list(own or [])
+        calls += own if isinstance(own, Iterable) else [] if own is None else [own]
         calls.append(lambda _: tasks.after_epoch(self._as_fitted))
         try:
             train(

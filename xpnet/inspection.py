@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_info
 
-from . import __version__
+from . import __version__, jit
 from .backend import Backend, available_backends, get_backend
 from .checkpoint import build_network, read_model
 from .console import count, describe_network
@@ -185,6 +185,7 @@ def machine() -> Facts:
             facts.append((name, metadata.version(name)))
         except metadata.PackageNotFoundError:
             facts.append((name, "not installed"))
+    facts.append(("numba", jit.state()))
     for name, backend in available_backends().items():
         state = backend.device_name if isinstance(backend, Backend) else f"not usable: {backend}"
         facts.append(("backend", f"{name} · {state}"))

@@ -71,7 +71,7 @@ class LayerNorm:
         ones: Array,
     ) -> None:
         n, m = Z.shape
-        self.xp, self.Z, self.dZ, self.dgamma = xp, Z, dZ, dgamma
+        self.Z, self.dZ, self.dgamma = Z, dZ, dgamma
         self.inverse_n = 1.0 / n
         self.ones_m, self.ones_n = ones, xp.ones((1, n), dtype=Z.dtype)
         self.gammaT = gamma.T
@@ -87,19 +87,17 @@ class LayerNorm:
 
     def forward(self) -> None:
         """``Z := γ (Z - μ)/√(σ² + ε)``."""
-        matmul = self.xp.matmul
-        matmul(self.ones_n, self.Z, out=self.sums)
+        self.ones_n.dot(self.Z, out=self.sums)
         self.center(self.inverse_n)
-        matmul(self.ones_n, self.dZ, out=self.squares)
+        self.ones_n.dot(self.dZ, out=self.squares)
         self.scale(self.inverse_n)
 
     def backward(self) -> None:
         """``dγ = Σ_m dZ ∘ Ẑ``, and dZ through the normalisation."""
-        matmul = self.xp.matmul
         self.product()
-        matmul(self.Z, self.ones_m, out=self.dgamma)
-        matmul(self.gammaT, self.Z, out=self.products)
-        matmul(self.gammaT, self.dZ, out=self.sums)
+        self.Z.dot(self.ones_m, out=self.dgamma)
+        self.gammaT.dot(self.Z, out=self.products)
+        self.gammaT.dot(self.dZ, out=self.sums)
         self.gradient(self.inverse_n)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
+from . import jit
 from .arrays import is_on_host, is_sparse, on_host
-from .compiler import Compiler
 from .device import Backend
 from .errors import InputError
 from .team import Team
@@ -30,7 +30,7 @@ class NumpyBackend(Backend):
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = None if threads is None else _thread_count(threads)
-        self._team = Team()
+        self._team, self._fast = Team(), jit.wanted()
 
     def __reduce__(self) -> tuple[Callable[..., Backend], tuple[Any, ...]]:
         return NumpyBackend, (self._threads,)
@@ -71,7 +71,10 @@ class NumpyBackend(Backend):
         rows.take(indices, axis=0, out=out, mode="clip")  # the default mode buffers out
 
     def compiler(self) -> Callable[..., Callable[..., None]]:
-        return Compiler()
+        return jit.get_compiler(self._fast)
+
+    def spent(self, seconds: float) -> bool:
+        return self._fast is None and jit.spent(seconds)
 
     def memory(self) -> int | None:
         try:
@@ -92,8 +95,8 @@ class NumpyBackend(Backend):
         one_each: AbstractContextManager[object] = threadpoolctl.threadpool_limits(1, "blas")
         return one_each
 
-    def run(self, tasks: Sequence[Callable[[], object]]) -> None:
-        self._team.run(tasks)
+    def run(self, tasks: Sequence[Callable[..., object]], *arguments: object) -> None:
+        self._team.run(tasks, *arguments)
 
 
 def _blas_threads() -> int:

@@ -27,10 +27,8 @@ class _Layer:
     need no gradient.
     """
 
-    def __init__(
-        self, xp: Xp, l: int, parameters: Views, gradients: Views, A: Array, dZ: Array
-    ) -> None:
-        self.xp, self.A, self.dZ = xp, A, dZ
+    def __init__(self, l: int, parameters: Views, gradients: Views, A: Array, dZ: Array) -> None:
+        self.A, self.dZ = A, dZ
         self.W, self.b = parameters[f"W{l}"], parameters[f"b{l}"]
         self.dW, self.db = gradients[f"W{l}"], gradients[f"b{l}"]
         self.WT = self.W.T
@@ -39,14 +37,14 @@ class _Layer:
     def product(self, A_prev: Array) -> Array:
         """``W A_prev``, where A will be."""
         self.A_prev_T = A_prev.T
-        self.xp.matmul(self.W, A_prev, out=self.A)
+        self.W.dot(A_prev, out=self.A)
         return self.A
 
     def gradients(self) -> None:
         """``dW = dZ A_prevᵀ`` and ``dA_prev = Wᵀ dZ``."""
-        self.xp.matmul(self.dZ, self.A_prev_T, out=self.dW)
+        self.dZ.dot(self.A_prev_T, out=self.dW)
         if self.dA_prev is not None:
-            self.xp.matmul(self.WT, self.dZ, out=self.dA_prev)
+            self.WT.dot(self.dZ, out=self.dA_prev)
 
 
 class _Hidden(_Layer):
@@ -91,7 +89,7 @@ class _Hidden(_Layer):
         if self.dropout is not None:
             self.dropout.backward()
         self.differentiate()
-        self.xp.matmul(self.dZ, self.ones, out=self.db)
+        self.dZ.dot(self.ones, out=self.db)
         if self.norm is not None:
             self.norm.backward()
         self.gradients()
@@ -117,7 +115,7 @@ class _InputScale:
         self, xp: Xp, first: _Layer, parameters: Views, gradients: Views, compiler: Compiler
     ) -> None:
         W, s = parameters["W1"], parameters["scale"]
-        self.xp, self.V, self.ds = xp, xp.empty_like(W), gradients["scale"]
+        self.V, self.ds = xp.empty_like(W), gradients["scale"]
         self.ones = xp.ones((1, W.shape[0]), dtype=W.dtype)
         self.forward = compiler(_scale_weights_formula, self.V, W, s)
         self.differentiate = compiler(_scale_gradients_formula, first.dW, self.V, W, s)
@@ -126,7 +124,7 @@ class _InputScale:
     def backward(self) -> None:
         """``dW_1 = dV ∘ s`` and ``ds = Σ dV ∘ W_1``."""
         self.differentiate()
-        self.xp.matmul(self.ones, self.V, out=self.ds)
+        self.ones.dot(self.V, out=self.ds)
 
 
 class Pass:
@@ -168,7 +166,7 @@ class Pass:
         slopes = [activation.keeps_slope for activation in activations]
         if workspace is None:
             workspace = xp.empty(net.layout.workspace_size(m, slopes), dtype=net.dtype)
-        self.workspace, self._xp = workspace, xp
+        self.workspace = workspace
         views = net.layout.workspace(workspace, m, slopes)
         self.Y, self._last = views.Y, views.last
         self.w = xp.empty_like(self.Y) if weighted else None
@@ -176,11 +174,11 @@ class Pass:
         parameters = net.parameters
         gradients = net.layout.named(net.gradient if gradient is None else gradient)
         Z, losses = views.last[:1], views.last[1:]
-        self.output = above = _Layer(xp, net.depth, parameters, gradients, Z, Z)
+        self.output = above = _Layer(net.depth, parameters, gradients, Z, Z)
         self.hidden: list[_Hidden] = []
         for l in range(net.depth - 1, 0, -1):
             A, D, dZ = views.A[l - 1], views.D[l - 1], views.dZ[l - 1]
-            layer = _Hidden(xp, l, parameters, gradients, A, dZ)
+            layer = _Hidden(l, parameters, gradients, A, dZ)
             if net.layout.normalized:
                 gamma = parameters[f"gamma{l}"], gradients[f"gamma{l}"]
                 layer.norm = LayerNorm(xp, compiler, A, dZ, *gamma, ones)
@@ -204,7 +202,7 @@ class Pass:
             A = layer.forward(A)
         self.output.product(A)
         self._loss(scale)  # Z_L is dZ_L now, and the losses are below it
-        self._xp.matmul(self._last, self._ones, out=sums)  # Σ dZ_L and Σ loss at one go
+        self._last.dot(self._ones, out=sums)  # Σ dZ_L and Σ loss at one go
         self.output.db[...] = sums[:1]
         self.output.gradients()
         for layer in reversed(self.hidden):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +125,7 @@ class _Worker:
         if self.noise:
             self.noise[k].apply()
 
-    def step(self, k: int, scale: float, sums: Array) -> None:
+    def step(self, k: int, sums: Array, scale: float) -> None:
         """Compute the gradient of this share of batch *k*."""
         if self.gathered or len(self.passes) > 1:
             self.load(k)
@@ -201,20 +203,31 @@ class Run:
         self.factors = self._factors() if plan.rate_factors else None
         self._start_average()
         n = net.backend.workers(net.layout.flops(width))
-        gradients = [net.gradient, *(xp.zeros_like(net.gradient) for _ in range(n - 1))]
-        self.workers = []
-        for t, gradient in enumerate(gradients):
-            bounds = [(w * t // n, w * (t + 1) // n) for w in self.widths]
-            cuts = [slice(s + a, s + b) for s, (a, b) in zip(starts, bounds, strict=True)]
-            self.workers.append(_Worker(self, rows, cuts, [a for a, _ in bounds], gradient))
         self.sums = xp.empty((len(starts), n, 2, 1), dtype=net.dtype)
-        self.sums_of = [[self.sums[k, t] for t in range(n)] for k in range(len(starts))]
         self.totals = [float(w) for w in self.widths]
-        clip = xp.ones(1, dtype=net.dtype)
-        self.updates = [_Update(self, part, gradients, clip) for part in _parts(net.theta.size, n)]
-        self._bind_norm(clip)
+        self._bind()
         self.start, self.good = xp.copy(net.theta), xp.copy(net.theta)
         self.batch = 0  #: batches done of the epoch
+
+    def _bind(self) -> None:
+        """Make the workers' buffers, and bind the routines of a step to them."""
+        net, xp, n = self.net, self.net.backend.xp, self.sums.shape[1]
+        gradients = [net.gradient, *(xp.zeros_like(net.gradient) for _ in range(n - 1))]
+        self.workers: list[_Worker] = []
+        self.shares: list[list[partial[None]]] = []  # a former binding's memory is free now
+        for t, gradient in enumerate(gradients):
+            bounds = [(w * t // n, w * (t + 1) // n) for w in self.widths]
+            cuts = [slice(s + a, s + b) for s, (a, b) in zip(self.starts, bounds, strict=True)]
+            self.workers.append(_Worker(self, self.rows, cuts, [a for a, _ in bounds], gradient))
+        self.shares = [
+            [partial(worker.step, k, self.sums[k, t]) for t, worker in enumerate(self.workers)]
+            for k in range(len(self.starts))
+        ]
+        clip = xp.ones(1, dtype=net.dtype)
+        updates = [_Update(self, part, gradients, clip) for part in _parts(net.theta.size, n)]
+        self.adds, self.moves = [u.sum for u in updates], [u.apply for u in updates]
+        self.adds_and_moves = [u.sum_and_apply for u in updates]
+        self._bind_norm(clip)
 
     def places(self, start: int, width: int) -> Places:
         """Where *width* columns from *start* of a batch draw their random numbers from."""
@@ -250,12 +263,11 @@ class Run:
         """Let every worker compute the gradient of its share of batch *k*."""
         if self.random:
             self.key[...] = self.keys[k]
-        scale, shares = 1.0 / self.totals[k], zip(self.workers, self.sums_of[k], strict=True)
-        self.net.backend.run([partial(worker.step, k, scale, sums) for worker, sums in shares])
+        self.net.backend.run(self.shares[k], 1.0 / self.totals[k])
 
     def sum_gradients(self) -> None:
         """Add up the workers' gradients in the network's."""
-        self.net.backend.run([update.sum for update in self.updates])
+        self.net.backend.run(self.adds)
 
     def step(self, k: int, rate: float) -> None:
         """One update from batch *k*."""
@@ -265,13 +277,12 @@ class Run:
         scalars = state.optimizer.scalars(rate, state.step)
         limit = state.optimizer.clip_norm
         if limit is None:
-            moves = [partial(u.sum_and_apply, rate, total, scalars) for u in self.updates]
-        else:
-            self.sum_gradients()
-            backend.xp.matmul(self.row, self.column, out=self.squares)
-            self.clip_factor(limit)
-            moves = [partial(u.apply, rate, total, scalars) for u in self.updates]
-        backend.run(moves)
+            backend.run(self.adds_and_moves, rate, total, scalars)
+            return
+        self.sum_gradients()
+        self.row.dot(self.column, out=self.squares)
+        self.clip_factor(limit)
+        backend.run(self.moves, rate, total, scalars)
 
     def epoch(self, last: int, after: Callable[[], bool] | None = None) -> bool:
         """Run what is left of an epoch, of the *last* that there will be; `sums` has its losses.
@@ -285,6 +296,7 @@ class Run:
         self.draw()
         history = state.history
         rate = state.optimizer.rates(state.epoch, history.get("val_loss", history["loss"]))
+        begun = time.perf_counter()
         for k in range(self.batch, n):
             self.step(k, rate((state.epoch + k / n) / last))
             if after is not None and k + 1 < n:
@@ -292,6 +304,8 @@ class Run:
                 if after():
                     return False
         self.batch = 0
+        if self.net.backend.spent(time.perf_counter() - begun):
+            self._bind()
         return True
 
     def pause(self) -> tuple[dict[str, Array], np.ndarray | None]:
@@ -325,7 +339,7 @@ class Run:
     def draw(self) -> None:
         """Send what is random in this epoch: the order of the rows, the keys of each step."""
         state, send, rows = self.state, self.net.backend.send, self.rows
-        order = np.arange(len(rows))
+        order: Any = slice(None)
         if self.shuffled:
             order = np.random.default_rng([state.seed, state.epoch]).permutation(len(rows))
             send(order, self.order)
@@ -337,7 +351,7 @@ class Run:
 
     def mean_loss(self, sums: np.ndarray) -> float:
         """Return the last epoch's mean loss from its *sums*, once they are on the host."""
-        return float(np.sum(sums.reshape(-1, 2)[:, 1], dtype=float) / sum(self.totals))
+        return float(sums.reshape(-1, 2)[:, 1].sum(dtype=float)) / sum(self.totals)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ import numpy as np
 
 __all__ = ["Team"]
 
-Task = Callable[[], object]
+Task = Callable[..., object]
 
 
 class Team:
@@ -32,10 +32,10 @@ class Team:
         self._queues: list[SimpleQueue[Any]] = []
         self._process = os.getpid()
 
-    def run(self, tasks: Sequence[Task]) -> None:
-        """Run all *tasks* at once; return when the last is done, or raise what one raised."""
+    def run(self, tasks: Sequence[Task], *arguments: object) -> None:
+        """Call all *tasks* at once; return when the last is done, or raise what one raised."""
         if len(tasks) == 1:
-            tasks[0]()
+            tasks[0](*arguments)
             return
         if self._process != os.getpid():  # threads do not survive a fork
             self.__init__()  # type: ignore[misc]
@@ -44,9 +44,9 @@ class Team:
             Thread(target=_work, args=(self._queues[-1],), daemon=True).start()
         done: SimpleQueue[BaseException | None] = SimpleQueue()
         for queue, task in zip(self._queues, tasks[1:], strict=False):
-            queue.put((task, done))
+            queue.put((task, arguments, done))
         try:
-            tasks[0]()
+            tasks[0](*arguments)
         finally:
             errors = [done.get() for _ in tasks[1:]]
         for error in errors:
@@ -74,9 +74,9 @@ def _move(place: int) -> None:
 def _work(queue: SimpleQueue[Any]) -> None:
     np.seterr(over="ignore", invalid="ignore")  # a thread's own setting; training looks for both
     while (job := queue.get()) is not None:
-        task, done = job
+        task, arguments, done = job
         try:
-            task()
+            task(*arguments)
         except BaseException as error:
             done.put(error)
         else:

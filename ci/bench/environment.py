@@ -25,6 +25,7 @@ PEERS = {  # each is installed on its own: one that cannot be had leaves its col
     "speed": (
         "torch==2.13.0",  # pinned so that a CPU build can be pointed to; see README.md
         "jax",
+        "numba>=0.60",
     ),
     "quality": ("lightgbm",),
 }
@@ -37,7 +38,8 @@ IMPORTS = {
     "torch": "import torch",
     "jax": "import jax.numpy",
 }
-SETTINGS = ("OPENBLAS_CORETYPE", "CUPY_TF32", "XPNET_BACKEND")  # told, where they are set
+# These are told, where they are set.
+SETTINGS = ("OPENBLAS_CORETYPE", "CUPY_TF32", "XPNET_BACKEND", "XPNET_FAST")
 PACKAGES = (
     *("xpnet", "numpy", "scikit-learn", "lightgbm", "torch", "jax", "jaxlib", "cupy", "numba"),
     "numexpr",

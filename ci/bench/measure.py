@@ -16,6 +16,7 @@ from workloads import WORKLOADS, Workload
 
 PEERS = {  # where each lives: a process imports those that it runs, and no other
     "xpnet": "peers.Xpnet",
+    "xpnet fast": "peers.XpnetFast",
     "scikit-learn": "peers.ScikitLearn",
     "PyTorch": "peers_torch.Torch",
     "PyTorch compiled": "peers_torch.TorchCompiled",
@@ -26,7 +27,7 @@ PEERS = {  # where each lives: a process imports those that it runs, and no othe
     "bare products": "peers.BareProducts",
     "best products": "peers.BestProducts",
 }
-_ONLY_ON = {"PyTorch graph": "cupy", "best products": "numpy"}
+_ONLY_ON = {"xpnet fast": "numpy", "PyTorch graph": "cupy", "best products": "numpy"}
 
 _PAUSE = 0.12  # seconds, in which thread pools that wait by spinning (OpenBLAS: 0.1 s) let go
 Clock = Callable[[int], float]  #: the seconds that so many repetitions take

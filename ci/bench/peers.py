@@ -9,7 +9,9 @@ all of it is done; ``parameters()`` are what it has come to, to show that all co
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
+import os
 import time
 import timeit
 from collections.abc import Callable, Mapping
@@ -77,10 +79,12 @@ class Xpnet(Peer):
     """`xpnet.train`; the clock is read by its callback, so what it does once is not counted."""
 
     name = "xpnet"
+    fast = "0"
 
     def prepare(self) -> None:
         from xpnet import SGD, Adam, Network
 
+        os.environ["XPNET_FAST"] = self.fast  # read when the network is made
         work, backend = self.workload, "cupy" if self.on_gpu else "numpy"
         self.net = Network(work.layers, init=self.named(), precision=self.dtype, backend=backend)
         if self.on_gpu:
@@ -113,6 +117,18 @@ class Xpnet(Peer):
 
     def predictor(self) -> Predictor:
         return self.net.predict_proba
+
+
+class XpnetFast(Xpnet):
+    """The same with the formulas compiled by Numba."""
+
+    name = "xpnet fast"
+    fast = "1"
+
+    def prepare(self) -> None:
+        if importlib.util.find_spec("numba") is None:
+            raise MissingPeerError("Numba is not installed")
+        super().prepare()
 
 
 class ScikitLearn(Peer):
@@ -184,11 +200,10 @@ class BareProducts(Peer):
         return self.xp.full((n, m), 0.5, dtype=self.dtype)
 
     def epochs(self, n: int) -> None:
-        matmul = self.xp.matmul
         for _ in range(n):
             for products in self.products:
                 for left, right, out in products:
-                    matmul(left, right, out=out)
+                    left.dot(right, out=out)
         wait(self.xp)
 
 
@@ -216,7 +231,7 @@ class BestProducts(BareProducts):
 
         def duration(order: tuple[bool, ...]) -> float:
             left, right, out = self.ordered(product, order)
-            call = functools.partial(np.matmul, left, right, out=out)
+            call = functools.partial(left.dot, right, out=out)
             return min(timeit.repeat(call, number=1, repeat=repeats))
 
         return min(itertools.product((False, True), repeat=3), key=duration)
@@ -225,7 +240,7 @@ class BestProducts(BareProducts):
         """Return *product* with some of its matrices in the other order."""
         choices = zip(product, order, strict=True)
         left, right, out = (self.other(array) if turned else array for array, turned in choices)
-        return left, right, out
+        return (left, right, out) if out.flags.c_contiguous else (right.T, left.T, out.T)
 
     def other(self, array: np.ndarray) -> np.ndarray:
         """Return *array*, or the view that it is, in the other memory order: one copy of each."""

@@ -13,6 +13,7 @@ from report import FLOORS, columns, met, plural
 
 _COLOURS = {  # Okabe & Ito 2008: told apart by nearly everyone
     "xpnet": "black",
+    "xpnet fast": "#009E73",
     "scikit-learn": "#E69F00",
     "PyTorch": "#D55E00",
     "PyTorch compiled": "#CC79A7",
@@ -27,6 +28,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
     """Draw the float32 cells, a row of panels for each number of threads."""
     counts = sorted({cell["threads"] for cell in result["steps"]})
     names = [name for name in columns(result) if name not in FLOORS]
+    if any("xpnet fast" in cell["peers"] for cell in result["steps"]):
+        names.insert(0, "xpnet fast")
     figure, axes = plt.subplots(
         len(counts),
         2,

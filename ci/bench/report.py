@@ -19,10 +19,10 @@ def text(result: dict[str, Any]) -> str:
     return "\n".join(_lines(result))
 
 
-def met(cell: dict[str, Any], peer: str) -> tuple[float, float | None, bool]:
+def met(cell: dict[str, Any], peer: str, ours: str = "xpnet") -> tuple[float, float | None, bool]:
     """Return the ratio that the table shows, its target, and whether it is met or there is none."""
-    ratio = cell["peers"][peer]["ratio"]["median"]
-    target = TARGETS[cell["workload"]].get(peer) if cell["dtype"] == "float32" else None
+    ratio = cell["peers"][peer]["ratio"]["median"] / cell["peers"][ours]["ratio"]["median"]
+    target = TARGETS[ours][cell["workload"]].get(peer) if cell["dtype"] == "float32" else None
     if peer in FLOORS:
         return 1 / ratio, target, target is None or 1 / ratio <= target
     return ratio, target, target is None or ratio >= target
@@ -31,7 +31,7 @@ def met(cell: dict[str, Any], peer: str) -> tuple[float, float | None, bool]:
 def columns(result: dict[str, Any]) -> list[str]:
     """Return the competitors that this run knows, there or missing, in order."""
     known = {name for cell in result["steps"] for name in (*cell["peers"], *cell["missing"])}
-    return [name for name in PEERS if name in known and name != "xpnet"]
+    return [name for name in PEERS if name in known and name not in TARGETS]
 
 
 def plural(n: int, noun: str) -> str:
@@ -53,7 +53,7 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
         yield f"\nA step, {plural(threads, 'thread')}, {dtype}: peer's time / ours"
         yield from _grid(
             [["", "ours", *(_HEADS.get(n, n) for n in names)]]
-            + [_row(cell, names) for cell in cells]
+            + [_row(c, names, ours) for c in cells for ours in TARGETS if ours in c["peers"]]
         )
     yield from sorted(
         {f"{n}: no figures, {why}" for c in result["steps"] for n, why in c["missing"].items()}
@@ -67,13 +67,14 @@ def _library(library: dict[str, Any]) -> str:
     return " ".join(str(word) for word in words if word)
 
 
-def _row(cell: dict[str, Any], names: list[str]) -> list[str]:
-    row = [cell["workload"], duration(cell["peers"]["xpnet"]["seconds"]["median"])]
+def _row(cell: dict[str, Any], names: list[str], ours: str) -> list[str]:
+    title = cell["workload"] + ours.removeprefix("xpnet")
+    row = [title, duration(cell["peers"][ours]["seconds"]["median"])]
     for name in names:
         if name not in cell["peers"]:
             row.append("–")
             continue
-        ratio, target, good = met(cell, name)
+        ratio, target, good = met(cell, name, ours)
         row.append(f"{ratio:.3g}" + (f"/{target:g}" if target else "") + ("" if good else " ✗"))
     return row
 
