@@ -32,6 +32,7 @@ from xpnet import (
     train,
 )
 from xpnet.backend import NumpyBackend
+from xpnet.inspection import inspect
 from xpnet.losses import Loss, focal
 from xpnet.rows import Rows
 from xpnet.run import Run
@@ -212,6 +213,18 @@ def test_the_last_few_are_kept(simple):
     assert saved(begin.folder) == ["checkpoint-000004-000000.h5", "checkpoint-000005-000000.h5"]
     begin(epochs=5, checkpoint=Checkpoint(begin.folder.parent / "two", every=2, keep=9))
     assert [int(name[11:17]) for name in saved(begin.folder.parent / "two")] == [0, 2, 4, 5]
+
+
+def test_inspect_says_whether_a_run_can_go_on(simple):
+    begin, _ = simple
+    begin(checkpoint=Checkpoint(begin.folder, **EVERY_BATCH))
+    for name, words in [
+        ("checkpoint-000001-000002.h5", "2 updates into the epoch · the run can go on"),
+        ("checkpoint-000003-000000.h5", "0 updates into the epoch · the run is over"),
+    ]:
+        facts, good = inspect(begin.folder / name)
+        assert good
+        assert dict(facts)["checkpoint"] == words
 
 
 @pytest.mark.parametrize("options", [{"every": 0}, {"seconds": 0}, {"keep": 0}, {"note": {1j: 1}}])
