@@ -481,8 +481,8 @@ def test_rows_that_do_not_fit_the_device_are_refused(double):
     net = Network([4, 16, 1], backend=double, random_state=0)
     before = double.xp.counts.snapshot()
     words = (
-        r"X: expected rows that fit cupy:0's memory; training on them takes about .* GiB, and .* "
-        r"GiB are there; give fewer rows, a smaller batch_size, or precision='float32'"
+        r"X: expected rows that fit cupy:0's memory; training on them takes about .*iB, and .*"
+        r"iB are there; give fewer rows, a smaller batch_size, or precision='float32'"
     )
     with pytest.raises(InputError, match=words):
         train(net, np.tile(X, (100, 1)), np.tile(y, 100), optimizer="sgd", epochs=1, batch_size=8)
