@@ -1,6 +1,5 @@
 """Checkpoints: a run goes on from any batch as if never interrupted, or is refused in words."""
 
-import gc
 import os
 import shutil
 import signal
@@ -9,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,8 @@ from xpnet import (
     train,
 )
 from xpnet.backend import NumpyBackend
+from xpnet.inspection import inspect
 from xpnet.losses import Loss, focal
-from xpnet.rows import Rows
 from xpnet.run import Run
 from xpnet.schedules import Plateau
 from xpnet.training import EarlyStopping
@@ -212,6 +212,18 @@ def test_the_last_few_are_kept(simple):
     assert saved(begin.folder) == ["checkpoint-000004-000000.h5", "checkpoint-000005-000000.h5"]
     begin(epochs=5, checkpoint=Checkpoint(begin.folder.parent / "two", every=2, keep=9))
     assert [int(name[11:17]) for name in saved(begin.folder.parent / "two")] == [0, 2, 4, 5]
+
+
+def test_inspect_says_whether_a_run_can_go_on(simple):
+    begin, _ = simple
+    begin(checkpoint=Checkpoint(begin.folder, **EVERY_BATCH))
+    for name, words in [
+        ("checkpoint-000001-000002.h5", "2 updates into the epoch · the run can go on"),
+        ("checkpoint-000003-000000.h5", "0 updates into the epoch · the run is over"),
+    ]:
+        facts, good = inspect(begin.folder / name)
+        assert good
+        assert dict(facts)["checkpoint"] == words
 
 
 @pytest.mark.parametrize("options", [{"every": 0}, {"seconds": 0}, {"keep": 0}, {"note": {1j: 1}}])
@@ -480,19 +492,25 @@ def test_a_run_that_diverges_after_going_on_is_left_with_the_same_parameters(
 def test_too_little_memory_is_explained_and_given_back(fails_at, double, problem, monkeypatch):
     X, y, *_ = problem
     net = Network([4, 300, 1], backend=double, random_state=1)
-    calls, freed = [], []
+    calls, freed, made, init = [], [], [], Run.__init__
+
+    def known(run, *arguments):
+        made.append(weakref.ref(run))
+        init(run, *arguments)
+
+    monkeypatch.setattr(Run, "__init__", known)
 
     class OutOfMemoryError(MemoryError):
         """As CuPy's."""
 
     def failing(make):
-        def made(*arguments, **options):
+        def counted(*arguments, **options):
             calls.append(make)
             if len(calls) > fails_at:
                 raise OutOfMemoryError("Out of memory allocating 123 bytes")
             return make(*arguments, **options)
 
-        return made
+        return counted
 
     pool = double.xp.get_default_memory_pool()
     pool.free_all_blocks = lambda: freed.append(len(calls))
@@ -507,7 +525,7 @@ def test_too_little_memory_is_explained_and_given_back(fails_at, double, problem
     assert "the activations of a batch" in text
     assert "give batch_size=16" in text
     assert freed
-    assert not [thing for thing in gc.get_objects() if isinstance(thing, (Run, Rows))]
+    assert not any(run() for run in made)
     monkeypatch.undo()
     assert np.isfinite(double.to_host(net.theta)).all()
     assert net.training is before or "average" not in net.training.vectors
