@@ -13,6 +13,8 @@ matplotlib.use("Agg")
 
 from xpnet import SGD, Network, data, evaluate, plots, train
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 training, test = data.load_hdf5(sys.argv[1]), data.load_hdf5(sys.argv[2])
 
 for layer_sizes, epochs in ([12288, 1], 2000), ([12288, 20, 7, 5, 1], 2500):

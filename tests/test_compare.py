@@ -5,7 +5,7 @@ import pytest
 
 import xpnet.compare
 from tests.counting_double import CountingDouble
-from xpnet import InputError, Network, compare_backends, data
+from xpnet import InputError, Network, compare_backends, data, train
 from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.backend import CupyBackend, NumpyBackend
 from xpnet.errors import BackendUnavailable
@@ -58,3 +58,23 @@ def test_wrong_input_is_named():
         compare_backends(net, np.ones((4, 2)), np.ones(4))
     with pytest.raises(InputError, match="epochs: expected an integer above 0; got 0"):
         compare_backends(net, np.ones((4, 2)), [0, 1, 0, 1], epochs=0)
+
+
+@pytest.mark.usefixtures("backends")
+def test_all_train_on_the_rows_as_the_network_scales_them():
+    circles = data.circles(100)
+    net = Network([2, 6, 1], "tanh", backend="numpy", random_state=1)
+    train(net, circles.X * 100.0, circles.y, optimizer="sgd", epochs=2, scaling="robust")
+    textbook, *runs = compare_backends(net, circles.X * 100.0, circles.y, epochs=8).runs
+    for run in runs:
+        np.testing.assert_allclose(run.losses, textbook.losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "option", [{"dropout": 0.5}, {"normalization": "layer"}, {"input_scale": True}]
+)
+def test_what_the_textbook_has_not_is_not_compared(option):
+    circles, (name,) = data.circles(100), option
+    net = Network([2, 6, 1], backend="numpy", random_state=1, **option)
+    with pytest.raises(InputError, match=f"net: expected a network .*; got one with {name}; make"):
+        compare_backends(net, circles.X, circles.y)

@@ -530,9 +530,15 @@ def test_pictures_that_cannot_be_read(Image, tmp_path):
     Image.fromarray(np.zeros((90, 90), np.uint8)).save(tmp_path / "other.gif")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-200])
     (tmp_path / "text.png").write_text("no picture")
-    for name in ("none.png", ".", "cut.jpg", "text.png", "other.gif"):
-        path = tmp_path / name
-        refuses(lambda p=path: data.load_picture(p, (2, 2)), str(path), "expected a PNG or JPEG")
+    for name, words in {
+        "none.png": "got: No such file or directory; check the path",
+        ".": "got: Is a directory; check the path",
+        "cut.jpg": "save it anew",
+        "text.png": "got a file of another kind; convert it",
+        "other.gif": "got a file of another kind; convert it",
+    }.items():
+        path, expected = tmp_path / name, "expected a PNG or JPEG"
+        refuses(lambda p=path: data.load_picture(p, (2, 2)), str(path), expected, words)
     for side in (10_000, 30_000):  # Pillow warns of the first, refuses the second
         (tmp_path / "huge.png").write_bytes(_huge(side))
         with warnings.catch_warnings():

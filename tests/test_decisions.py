@@ -8,7 +8,8 @@ from sklearn import metrics as sk
 
 from tests.test_metrics import JUDGES
 from xpnet import InputError
-from xpnet.decisions import best_threshold, fit_temperature
+from xpnet.decisions import best_threshold, fit_temperature, least_temperature, move_threshold
+from xpnet.formulas import sigmoid
 from xpnet.metrics import METRICS
 
 DECISIONS = [name for name, metric in METRICS.items() if metric.of_counts is not None]
@@ -138,6 +139,7 @@ def test_weight_zero_is_absence(rng):
         (([0, 1], [-1.0, 2.0]), "p: expected probabilities from 0 to 1"),
         (([0, 1], [0.1, 0.9], "roc_auc"), "metric of decisions: expected one of accuracy, bal"),
         (([0, 1], [0.1, 0.9], None), "metric of decisions: expected one of accuracy, bal"),
+        (([0, 1], [0.1, 0.9], "f1", (1, 10**400)), "costs: expected .* got"),
         (([0, 1], [0.1, 0.9], "f1", (0, 0)), r"costs: expected .*not both 0; got \(0, 0\)"),
         (([0, 1], [0.1, 0.9], "f1", (1, -1)), "costs: expected"),
         (([0, 1], [0.1, 0.9], "f1", (1, np.nan)), "costs: expected"),
@@ -227,3 +229,21 @@ def test_weights_are_repetition(rng):
 def test_wrong_input_of_a_temperature_is_named(arguments, message):
     with pytest.raises(InputError, match=message):
         fit_temperature(*arguments)
+
+
+@given(threshold=st.floats(0.001, 0.999), before=st.floats(0.2, 5.0), after=st.floats(0.2, 5.0))
+def test_a_moved_threshold_decides_alike(threshold, before, after):
+    z = np.linspace(-20, 20, 999)
+    after = max(after, least_temperature(threshold, before))
+    moved = move_threshold(threshold, before, after)
+    assert 0.0 < moved < 1.0
+    near = np.abs(sigmoid(np, z / before) - threshold) < 1e-9
+    decided = sigmoid(np, z / after) > moved
+    np.testing.assert_array_equal(decided[~near], (sigmoid(np, z / before) > threshold)[~near])
+
+
+def test_thresholds_that_nothing_moves():
+    assert move_threshold(0.3, 0.7, 0.7) == 0.3
+    assert [move_threshold(t, 1.0, 0.1) for t in (0.0, 0.5, 1.0)] == [0.0, 0.5, 1.0]
+    assert [least_temperature(t, 1.0) for t in (0.0, 0.5, 1.0)] == [0.0, 0.0, 0.0]
+    assert least_temperature(1 - 1e-9, 2.0) == 2.0  # too coarse already: it falls no further

@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import missing
+from xpnet.activations import ACTIVATIONS
+from xpnet.losses import LOSSES
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.preprocessing import SCALERS
+from xpnet.schedules import SCHEDULES
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT.parent / "shared" / "data" / "pictures"
@@ -59,6 +64,23 @@ def test_the_blocks_of_a_page_run_one_after_the_other(name, tmp_path):
     run([sys.executable, "-W", "error", "-c", PROGRAMS[name]], tmp_path)
 
 
+@pytest.mark.parametrize(
+    "table", [ACTIVATIONS, LOSSES, OPTIMIZERS, SCHEDULES], ids=lambda t: next(iter(t))
+)
+def test_the_readme_names_every_row_of_the_tables(table):
+    assert missing_names(table, ROOT / "README.md") == []
+
+
+@pytest.mark.parametrize("table", [LOSSES, SCHEDULES, SCALERS], ids=lambda t: next(iter(t)))
+def test_the_page_on_training_names_every_row_of_the_tables(table):
+    assert missing_names(table, ROOT / "docs" / "training.md") == []
+
+
+def missing_names(table, page):
+    words = set(re.findall(r"\w+", page.read_text("utf-8")))
+    return [name for name in table if name not in words]
+
+
 @pytest.mark.parametrize("path", [ROOT / "SECURITY.md", *PAGES], ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
     for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text("utf-8")):
@@ -72,13 +94,17 @@ def run_example(name, folder, *arguments):
 
 
 def run(command, folder):
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"PYTHONPATH": paths, "MPLBACKEND": "Agg"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = start(command, folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def start(command, folder):
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": paths, "MPLBACKEND": "Agg"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_every_example_is_tested_here():
@@ -104,6 +130,14 @@ def test_textbook_and_engine(tmp_path):
     said = run_example("textbook_and_engine.py", tmp_path)
     assert float(re.search(r"finite differences agree to (\S+)", said)[1]) < 1e-6
     assert float(re.search(r"the two runs differ by at most (\S+)", said)[1]) < 1e-9
+
+
+def test_cats_without_files_says_how_to_call_it(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib, for the picture, is not installed")
+    done = start([sys.executable, str(ROOT / "examples" / "cats.py")], tmp_path)
+    assert done.returncode == 1
+    assert "python examples/cats.py train_catvnoncat.h5" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_cats(tmp_path):

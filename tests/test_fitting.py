@@ -363,6 +363,39 @@ def test_calibration_fits_probabilities_and_keeps_labels(moons):
     assert classifier.calibrate(X[100:], y[100:]).network_.temperature == pytest.approx(temperature)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("threshold", [0.1, 0.9])
+def test_calibration_on_rows_without_a_fault_keeps_labels(threshold, precision):
+    """The best temperature is near 0 there, and a threshold moved along would be 0 or 1."""
+    X = np.linspace(-1, 1, 300)[:, None]
+    y = (X[:, 0] > 0).astype(int)
+    classifier = quick(precision=precision).fit(X, y)
+    classifier.network_.threshold = threshold
+    labels = classifier.predict(X)
+    assert 0 < (labels != y).sum() < 100
+    clear = np.abs(X[:, 0]) > 0.1
+    assert classifier.calibrate(X[clear], y[clear]).network_.temperature < 0.5
+    np.testing.assert_array_equal(classifier.predict(X), labels)
+
+
+@pytest.mark.parametrize("go_on", ["fit", "partial_fit"])
+def test_a_threshold_outlives_the_temperature_it_was_moved_by(moons, go_on):
+    """Training begins with a temperature of 1 again, and the threshold is what it was at 1."""
+    X, y = moons
+    classifier = quick(max_iter=2, warm_start=True).fit(X, y).tune_threshold(X, y, costs=(1, 9))
+    tuned = classifier.threshold_
+    assert classifier.calibrate(X, y).threshold_ != pytest.approx(tuned, rel=1e-3)
+    getattr(classifier, go_on)(X, y)
+    assert classifier.network_.temperature == 1.0
+    assert classifier.threshold_ == pytest.approx(tuned, rel=1e-12)
+
+
+def test_a_grid_of_numpy_booleans_is_one_of_booleans(moons):
+    for nesterov in np.array([True, False]):
+        classifier = quick(max_iter=2, solver="sgd", nesterovs_momentum=nesterov).fit(*moons)
+        assert classifier.recipe_["optimizer"].nesterov == nesterov
+
+
 def test_a_report_names_every_metric(moons):
     X, y = moons
     labels = np.array(["no", "yes"])[y]

@@ -250,6 +250,7 @@ def test_schedules_by_name_by_data_or_made():
     [
         (SGD, {"learning_rate": 0}, "learning_rate: expected a number above 0; got 0"),
         (SGD, {"learning_rate": math.inf}, "learning_rate: expected a number above 0; got inf"),
+        (SGD, {"learning_rate": 10**400}, "learning_rate: expected a number above 0; got 1000"),
         (SGD, {"learning_rate": None}, "learning_rate: expected a number above 0; got None"),
         (SGD, {"alpha": -1e-4}, "alpha: expected a number of at least 0; got -0.0001"),
         (SGD, {"l1": math.nan}, "l1: expected a number of at least 0; got nan"),

@@ -285,6 +285,14 @@ def test_gallery_follows_the_models_threshold(pictures):
     ]
 
 
+def test_the_threshold_of_a_classifier_counts_as_well(points):
+    """A network calls it ``threshold``, scikit-learn's classifiers ``threshold_``."""
+    model = Model(right_half)
+    model.threshold_ = 0.9
+    vertices = boundary_line(plots.decision_boundary(model, *points, resolution=50))
+    np.testing.assert_allclose(vertices[:, 0], np.log(9) / 5, atol=1e-2)
+
+
 def test_gallery_takes_names_for_the_classes(pictures):
     model, X, y = pictures
     axes = plots.misclassified(model, X, y, classes=[b"dog", "kitten"])

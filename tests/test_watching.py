@@ -418,6 +418,7 @@ X, Y = VALIDATION
         ({"label_smoothing": 1.0}, "label_smoothing: expected a number .*below 1; got 1.0"),
         ({"input_noise": -1}, "input_noise: expected a number at least 0; got -1"),
         ({"rate_factors": {"W9": 1}}, "rate_factors: expected one of W, W1, .*; got 'W9'"),
+        ({"label_smoothing": 10**400}, "label_smoothing: expected a number .*; got 1000"),
         ({"rate_factors": {"W": -1}}, r"rate_factors\['W'\]: expected a number at least 0; got -1"),
         ({"rate_factors": 2.0}, "rate_factors: expected a mapping of names to numbers; got 2.0"),
         ({"input_noise": np.inf}, "input_noise: .* got inf"),

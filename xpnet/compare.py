@@ -12,7 +12,7 @@ from . import textbook
 from .arrays import from_dlpack_on_host
 from .backend import PLAIN, Backend, available_backends
 from .checks import check_finite, check_problem
-from .errors import positive
+from .errors import InputError, positive
 from .network import Network
 from .optimizers import SGD
 from .training import train
@@ -60,7 +60,8 @@ def compare_backends(
     Parameters
     ----------
     net : Network
-        Where all start from; it is not changed.
+        Where all start from; it is not changed.  Of dropout, layer normalisation and learnt input
+        scales the textbook knows nothing.
     X : array of shape (m, n_0)
     y : array of shape (m,)
         Any two labels.
@@ -68,8 +69,9 @@ def compare_backends(
     Raises
     ------
     InputError
-        If X or y cannot be used.
+        If X or y cannot be used, or *net* has what the textbook has not.
     """
+    _check_plain(net)
     epochs = positive("epochs", epochs)
     X, targets, _ = check_problem(X, y, net.classes_, both=True)
     reference = net.to("numpy", "float64")
@@ -88,6 +90,20 @@ def compare_backends(
     return Comparison(tuple(runs), unavailable)
 
 
+def _check_plain(net: Network) -> None:
+    parts = {
+        "dropout": any(net.dropout),
+        "normalization": net.layout.normalized,
+        "input_scale": net.layout.scaled,
+    }
+    for name, there in parts.items():
+        if there:
+            raise InputError(
+                "net: expected a network that the textbook functions can train; got one with "
+                f"{name}; make it without"
+            )
+
+
 def _engine_run(
     net: Network, X: Any, y: np.ndarray, expected: dict[str, Any], epochs: int, rate: float
 ) -> Run:
@@ -100,7 +116,9 @@ def _engine_run(
         net.backend.synchronize()
         clock.append(time.perf_counter())
 
-    history = train(net, X, y, optimizer=SGD(rate), epochs=epochs, callback=tick)
+    history = train(
+        net, X, y, optimizer=SGD(rate), epochs=epochs, scaling=net.scaling, callback=tick
+    )
     times = np.diff(clock)
     seconds = float(np.median(times[epochs // 2 :]))  # threads of BLAS spin on from before
     name = f"{net.backend.name} {net.dtype}"

@@ -192,7 +192,7 @@ def load_picture(path: str | os.PathLike[str], shape: tuple[int, ...]) -> NDArra
         The path is missing, a folder, no such picture, damaged, or huge when unpacked.
     """
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError as problem:
         raise InputError("pictures need Pillow: pip install 'xpnet[plot]'") from problem
     _check_picture_shape(shape)
@@ -203,8 +203,14 @@ def load_picture(path: str | os.PathLike[str], shape: tuple[int, ...]) -> NDArra
                 picture = _upright(image, "RGB" if shape[2:] == (3,) else "L")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
         raise DataError(f"{path}: too many pixels; make it smaller: {problem}") from problem
+    except UnidentifiedImageError as problem:
+        raise DataError(
+            f"{path}: expected a PNG or JPEG picture; got a file of another kind; convert it"
+        ) from problem
     except Exception as problem:  # a decoder of damaged bytes may raise anything
-        raise DataError(f"{path}: expected a PNG or JPEG picture; got {problem}") from problem
+        missing = getattr(problem, "strerror", None)
+        came = f"{missing}; check the path" if missing else f"{problem}; save it anew"
+        raise DataError(f"{path}: expected a PNG or JPEG picture; got: {came}") from problem
     resized = picture.resize((shape[1], shape[0]), Image.Resampling.LANCZOS)
     return np.asarray(resized, dtype=np.uint8).reshape(1, *shape)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import InputError, known
+from .errors import InputError, finite, known
 from .formulas import sigmoid
 from .metrics import METRICS, Counts, check_probabilities, check_scores
 
@@ -18,12 +17,13 @@ if TYPE_CHECKING:
 
     Weights = NDArray[np.float64] | None
 
-__all__ = ["best_threshold", "fit_temperature"]
+__all__ = ["best_threshold", "fit_temperature", "least_temperature", "move_threshold"]
 
 _OF_COUNTS = {name: row.of_counts for name, row in METRICS.items() if row.of_counts is not None}
 _MOST_CALLS = 200
 _ROUNDING = 1e-12  # values that differ by less, relative to the best, are equally good
 _COLDEST, _HOTTEST, _HALVINGS = 1e-2, 1e2, 50
+_FARTHEST = 8.0  # up to here a logit comes back from its float32 probability to three digits
 
 
 def best_threshold(
@@ -98,7 +98,7 @@ def _criterion(metric: Any, costs: Any) -> Callable[[Counts], Any]:
     if costs is None:
         return known("metric of decisions", metric, _OF_COUNTS)
     pair: tuple[Any, ...] = tuple(costs) if np.iterable(costs) else ()
-    good = [isinstance(c, numbers.Real) and 0 <= float(c) < math.inf for c in pair]
+    good = [finite(c) and c >= 0 for c in pair]
     if good != [True, True] or not any(pair):
         raise InputError(
             "costs: expected those of a false positive and a false negative, at least 0 and not "
@@ -156,6 +156,31 @@ def fit_temperature(z: Any, y01: Any, sample_weight: Any = None) -> float:
         else:
             high = middle
     return math.exp((low + high) / 2.0)
+
+
+def move_threshold(threshold: float, before: float, after: float) -> float:
+    """Return what on ``σ(z/after)`` decides as *threshold* does on ``σ(z/before)``.
+
+    Both are temperatures of the same logits z.
+    """
+    if before == after or not 0.0 < threshold < 1.0:
+        return threshold
+    return float(sigmoid(np, _logit(threshold) * before / after))
+
+
+def least_temperature(threshold: float, temperature: float) -> float:
+    """Return how far *temperature* may fall before *threshold*, moved along, is rounded away.
+
+    Probabilities near 0 and 1 are too coarse to part the logits there, and beyond them there are
+    none: a threshold of 0.9 would be 1 at a temperature of 0.01, and no example above it.
+    """
+    if not 0.0 < threshold < 1.0:
+        return 0.0
+    return temperature * min(1.0, abs(_logit(threshold)) / _FARTHEST)
+
+
+def _logit(p: float) -> float:
+    return math.log(p) - math.log1p(-p)
 
 
 def _require_both_classes(y: NDArray[np.int64]) -> None:

@@ -75,11 +75,21 @@ class GradientMismatch(XpnetError, AssertionError):  # noqa: N818
 def positive(name: str, value: Any) -> int:
     """Return *value* if it is an integer above 0, else raise the error for the argument *name*."""
     try:
-        if operator.index(value) > 0:
+        if operator.index(value) > 0 and not isinstance(value, bool):
             return operator.index(value)
     except TypeError:
         pass
     raise InputError(f"{name}: expected an integer above 0; got {value!r}")
+
+
+def finite(value: Any) -> bool:
+    """Tell whether *value* is a real number, no boolean, that a finite float can hold."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the largest float
+        return False
 
 
 def real(
@@ -92,8 +102,7 @@ def real(
     most: float = math.inf,
 ) -> float:
     """Return *value* if it is a finite number in these bounds, else raise the error for *name*."""
-    good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    if good and least <= value <= most and above < value < below:
+    if finite(value) and least <= value <= most and above < value < below:
         return float(value)
     bounds = [(least, "at least"), (above, "above"), (below, "below"), (most, "at most")]
     words = " and ".join(f"{word} {bound:g}" for bound, word in bounds if math.isfinite(bound))

@@ -215,7 +215,7 @@ def _host(array: Any) -> np.ndarray:
 
 def _threshold(model: Classifier) -> float:
     """Return the probability above which *model* says the second class."""
-    return float(getattr(model, "threshold", 0.5))
+    return float(getattr(model, "threshold_", getattr(model, "threshold", 0.5)))
 
 
 def _check_history(history: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:

@@ -170,7 +170,8 @@ def _rate_factors(sizes: tuple[int, ...], input_scale: bool) -> dict[str, float]
 
 def _hidden_sizes(sizes: Any) -> tuple[int, ...]:
     hidden = tuple(sizes) if np.iterable(sizes) else (sizes,)
-    if not all(isinstance(n, (int, np.integer)) and n > 0 for n in hidden):
+    good = [isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in hidden]
+    if not all(good):
         raise InputError(f"hidden_layer_sizes: expected positive integers; got {sizes!r}")
     return tuple(int(n) for n in hidden)
 
@@ -248,7 +249,7 @@ def _optimizer(chosen: Choices, given: Mapping[str, Any], named: bool) -> Optimi
     kind = OPTIMIZERS[solver] if named else Adam
     has = {field.name for field in fields(kind)}
     handed = {own: chosen[name] for name, (own, _) in _OF_SOLVERS.items() if own in has}
-    if handed.get("momentum") == 0:
-        handed["nesterov"] = False
+    if "nesterov" in handed:  # a grid of NumPy booleans is one of booleans
+        handed["nesterov"] = bool(handed["nesterov"]) and handed["momentum"] != 0
     with renamed({own: name for name, (own, _) in _OF_SOLVERS.items()}):
         return kind(**handed)

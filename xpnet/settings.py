@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from .errors import InputError, known, unknown
+from .errors import InputError, finite, known, unknown
 
 __all__ = ["AT_LEAST_0", "BELOW_1", "POSITIVE", "Range", "Settings", "make"]
 
@@ -50,8 +49,8 @@ class Settings:
     def _number(self, name: str, value: Any) -> float:
         words, holds, kind = self.ranges[name]
         asked = numbers.Integral if kind is int else numbers.Real
-        good = isinstance(value, asked) and not isinstance(value, bool)
-        if not (good and math.isfinite(value) and holds(value)):
+        good = isinstance(value, asked) and finite(value)
+        if not (good and holds(value)):
             words += " or None" * (name in self.optional)
             raise InputError(f"{name}: expected {words}; got {value!r}")
         return kind(value)

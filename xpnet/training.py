@@ -13,6 +13,7 @@ import numpy as np
 from .arrays import is_on_host
 from .checkpointing import Checkpoint, Keeper, get_keeper
 from .checks import check_problem, check_X, same_classes
+from .decisions import move_threshold
 from .errors import InputError, known, positive, real, unknown
 from .fingerprints import of_data
 from .interrupts import Noted, noting, noting_now
@@ -190,6 +191,7 @@ def train(
                         early_stopping=early_stopping and early_stopping.as_dict(),
                     )
                 run = Run(net, state, rows, plan)
+            net.threshold = move_threshold(net.threshold, net.temperature, 1.0)
             net.training, net.classes_, net.temperature = state, pair, 1.0
             with net.backend.splitting(len(run.workers)):
                 Loop(run, epochs, watch, early_stopping, limit, calls, noted, keeper).go()
@@ -300,7 +302,7 @@ def _rate_factors(net: Network, factors: Mapping[str, float]) -> dict[str, float
     kinds = dict.fromkeys(name.rstrip("0123456789") for name in net.parameters)
     for name in factors:
         if name not in net.parameters and name not in kinds:
-            raise unknown("rate_factors", name, [*kinds, *net.parameters])
+            raise unknown("rate_factors", name, {*kinds, *net.parameters})
     return {name: real(f"rate_factors[{name!r}]", f, least=0.0) for name, f in factors.items()}
 
 

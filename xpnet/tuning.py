@@ -9,8 +9,7 @@ import numpy as np
 
 from .arrays import from_dlpack_on_host
 from .checks import check_labels
-from .decisions import best_threshold, fit_temperature
-from .formulas import sigmoid
+from .decisions import best_threshold, fit_temperature, least_temperature, move_threshold
 from .metrics import report
 from .network import Network
 
@@ -50,16 +49,16 @@ class TuningMixin:
     def calibrate(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Scale the logits so that probabilities fit rows *X*, which were not trained on.
 
-        See `decisions.fit_temperature`.  The threshold moves along, so that labels stay.
+        See `decisions.fit_temperature`.  The threshold moves along, so that labels stay, and the
+        temperature falls no lower than `decisions.least_temperature` allows for that.
         """
         net = self._fitted_network()
         y01 = self._targets(y)
         z = net.backend.to_host(net.decision_function(self._rows(X))) * net.temperature
-        before, net.temperature = net.temperature, fit_temperature(z, y01, sample_weight)
-        t = net.threshold
-        if 0.0 < t < 1.0:
-            logit = np.log(t) - np.log1p(-t)
-            net.threshold = float(sigmoid(np, logit * before / net.temperature))
+        least = least_temperature(net.threshold, net.temperature)
+        temperature = max(fit_temperature(z, y01, sample_weight), least)
+        net.threshold = move_threshold(net.threshold, net.temperature, temperature)
+        net.temperature = temperature
         return self
 
     def report(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
