@@ -59,6 +59,7 @@ FLOORS = [  # each imports only from those above it
     "recipe",
     "callbacks",
     "fitting",
+    "tuning",
     "classifier",
     "gradcheck",
     "compare",

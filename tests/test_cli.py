@@ -1072,3 +1072,12 @@ def test_info_tells_which_architecture_blas_chose(monkeypatch):
         "openblas · 0.3 · Haswell · 1 thread",
         "openblas · 0.3 · 1 thread",
     ]
+
+
+def test_classes_in_another_order_are_refused(shades, write, rng):
+    xpnet("train", shades, "--epochs", "2", "--no-plot", "-q")
+    with h5py.File(shades) as file:
+        X, y = file["test_set_x"][()], file["test_set_y"][()]
+    other = write("other.h5", test_set_x=X, test_set_y=1 - y, list_classes=[b"bright", b"dark"])
+    error = xpnet("evaluate", "model.h5", other, code=1)
+    assert "other.h5: classes: expected those of the network, in its order" in error

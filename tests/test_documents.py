@@ -39,7 +39,8 @@ def test_the_readme_has_its_blocks():
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_the_readmes_blocks_run(block):
+def test_the_readmes_blocks_run(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     if '"cupy"' in block and (reason := missing("cupy")):
         pytest.skip(f"backend cupy: {reason}")
     said = io.StringIO()

@@ -413,3 +413,16 @@ def test_log_probabilities_where_probabilities_are_rounded_away(moons):
     np.testing.assert_allclose(far, np.log(classifier.predict_proba(X)), rtol=1e-9)
     classifier.network_.temperature = 1e-4
     assert np.isfinite(classifier.predict_log_proba(X)).all()
+
+
+def test_partial_fits_look_at_validation_rows_in_every_call():
+    X, y = make_moons(600, noise=0.2, random_state=0)
+    classifier = BinaryClassifier(random_state=0, backend="numpy", monitor="roc_auc")
+    rows = {"X_val": X[400:], "y_val": y[400:]}
+    for _ in range(4):
+        classifier.partial_fit(X[:400], y[:400], **rows)
+    scores = classifier.history_["val_roc_auc"]
+    assert len(scores) == 4
+    assert scores[-1] == roc_auc_score(y[400:], classifier.predict_proba(X[400:])[:, 1])
+    with pytest.raises(InputError, match="monitor: expected 'loss' without validation data"):
+        classifier.partial_fit(X[:400], y[:400])

@@ -1,6 +1,5 @@
 """Checkpoints: a run goes on from any batch as if never interrupted, or is refused in words."""
 
-import gc
 import os
 import shutil
 import signal
@@ -33,7 +32,9 @@ from xpnet import (
     train,
 )
 from xpnet.backend import NumpyBackend
+from xpnet.inspection import inspect
 from xpnet.losses import Loss, focal
+from xpnet.run import Run
 from xpnet.schedules import Plateau
 from xpnet.training import EarlyStopping
 
@@ -211,6 +212,18 @@ def test_the_last_few_are_kept(simple):
     assert saved(begin.folder) == ["checkpoint-000004-000000.h5", "checkpoint-000005-000000.h5"]
     begin(epochs=5, checkpoint=Checkpoint(begin.folder.parent / "two", every=2, keep=9))
     assert [int(name[11:17]) for name in saved(begin.folder.parent / "two")] == [0, 2, 4, 5]
+
+
+def test_inspect_says_whether_a_run_can_go_on(simple):
+    begin, _ = simple
+    begin(checkpoint=Checkpoint(begin.folder, **EVERY_BATCH))
+    for name, words in [
+        ("checkpoint-000001-000002.h5", "2 updates into the epoch · the run can go on"),
+        ("checkpoint-000003-000000.h5", "0 updates into the epoch · the run is over"),
+    ]:
+        facts, good = inspect(begin.folder / name)
+        assert good
+        assert dict(facts)["checkpoint"] == words
 
 
 @pytest.mark.parametrize("options", [{"every": 0}, {"seconds": 0}, {"keep": 0}, {"note": {1j: 1}}])
@@ -450,42 +463,72 @@ def test_damage_of_the_loss_alone_names_the_largest_parameters(problem):
         train(net, np.abs(X), y, optimizer="sgd", epochs=1)
 
 
-@pytest.mark.parametrize("fails_at", range(0, 60, 7))
+def test_a_run_that_diverges_after_going_on_is_left_with_the_same_parameters(
+    problem, tmp_path, monkeypatch
+):
+    X, y, *_ = problem
+    step, left = xpnet.run.Run.step, []
+
+    def spoiling(run, k, rate):
+        step(run, k, rate)
+        left[:] = [run.net]
+        if (run.state.epoch, k) == (3, 1):
+            run.net.theta[...] = np.nan
+
+    monkeypatch.setattr(xpnet.run.Run, "step", spoiling)
+    net = Network([4, 3, 1], "relu", backend="numpy", random_state=1)
+    called = {"optimizer": "adam", "epochs": 9, "batch_size": 10, "average": 0.9}
+    with pytest.raises(TrainingDiverged, match="epoch 4"):
+        train(net, X, y, checkpoint=Checkpoint(tmp_path / "run", **EVERY_BATCH), **called)
+    files = sorted((tmp_path / "run").glob("*.h5"))
+    assert [path.name[11:24] for path in files[-2:]] == ["000003-000000", "000003-000001"]
+    for path in files:
+        with pytest.raises(TrainingDiverged, match="epoch 4"):
+            resume(alone(path), X, y)
+        assert bits(left[0], tmp_path) == bits(net, tmp_path), path.name
+
+
+@pytest.mark.parametrize("fails_at", range(20))
 def test_too_little_memory_is_explained_and_given_back(fails_at, double, problem, monkeypatch):
     X, y, *_ = problem
     net = Network([4, 300, 1], backend=double, random_state=1)
-    empty, calls, made, freed = double.xp.empty, [], [], []
+    calls, freed, made, init = [], [], [], Run.__init__
+
+    def known(run, *arguments):
+        made.append(weakref.ref(run))
+        init(run, *arguments)
+
+    monkeypatch.setattr(Run, "__init__", known)
 
     class OutOfMemoryError(MemoryError):
         """As CuPy's."""
 
-    def failing(shape, *arguments, **options):
-        calls.append(shape)
-        if len(calls) > fails_at:
-            raise OutOfMemoryError("Out of memory allocating 123 bytes")
-        array = empty(shape, *arguments, **options)
-        made.append(weakref.ref(array)) if hasattr(type(array), "__weakref__") else None
-        return array
+    def failing(make):
+        def counted(*arguments, **options):
+            calls.append(make)
+            if len(calls) > fails_at:
+                raise OutOfMemoryError("Out of memory allocating 123 bytes")
+            return make(*arguments, **options)
+
+        return counted
 
     pool = double.xp.get_default_memory_pool()
     pool.free_all_blocks = lambda: freed.append(len(calls))
     monkeypatch.setattr(double.xp, "get_default_memory_pool", lambda: pool, raising=False)
-    monkeypatch.setattr(double.xp, "empty", failing, raising=False)
+    for name in ("copy", "empty", "zeros", "zeros_like"):
+        monkeypatch.setattr(double.xp, name, failing(getattr(double.xp, name)), raising=False)
     options = {"optimizer": "adam", "batch_size": 32, "epochs": 3, "average": 0.9}
-    try:
-        train(net, X, y, validation_data=(X, y), **options)
-    except OutOfMemory as error:
-        text = str(error)
-        assert "the activations of a batch" in text
-        assert "give batch_size=16" in text
-        assert freed
-        del error
-        gc.collect()
-        assert all(ref() is None for ref in made)
-    else:
-        assert len(calls) <= fails_at
+    before, watched = net.training, {"validation_data": (X, y), "early_stopping": EarlyStopping()}
+    with pytest.raises(OutOfMemory) as caught:
+        train(net, X, y, **watched, **options)
+    text = str(caught.value)
+    assert "the activations of a batch" in text
+    assert "give batch_size=16" in text
+    assert freed
+    assert not any(run() for run in made)
     monkeypatch.undo()
     assert np.isfinite(double.to_host(net.theta)).all()
+    assert net.training is before or "average" not in net.training.vectors
     train(net, X, y, **options)
 
 
@@ -570,16 +613,17 @@ def test_a_handler_from_before_gets_the_signal_after_all_is_written(simple, monk
 @pytest.mark.usefixtures("_handlers")
 def test_a_second_signal_stops_at_once(simple):
     begin, _ = simple
-    before = signal.getsignal(signal.SIGINT)
+    before, seen = signal.getsignal(signal.SIGINT), []
 
     def twice(_):
         signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is before
+        seen.append(signal.getsignal(signal.SIGINT) is before)
         signal.raise_signal(signal.SIGINT)
-        pytest.fail("KeyboardInterrupt expected")
+        seen.append("it went on")
 
     with pytest.raises(KeyboardInterrupt):
         begin(callback=twice)
+    assert seen == [True]
     assert saved(begin.folder) == ["checkpoint-000000-000000.h5"]
 
 

@@ -114,17 +114,15 @@ class Keeper:
                 f"{self.folder}: expected a folder that can be written; got: {error.strerror}; "
                 "choose another path"
             ) from error
-        if not lock(self._lock, wait=False):
-            self._lock.seek(0)
-            owner = self._lock.read(20).decode(errors="replace").strip()
+        held = lock(self._lock, wait=False)
+        if held is False:
+            owner = _owner(self._lock)
             self._lock.close()
             self._lock = None
-            if owner:
-                raise InputError(
-                    f"{self.folder}: expected a checkpoint folder that no other run writes to; got "
-                    f"one that process {owner} trains into; wait for it, or choose another folder"
-                )
-            return  # this file system has no locks
+            raise InputError(
+                f"{self.folder}: expected a checkpoint folder that no other run writes to; got one "
+                f"that process {owner} trains into; wait for it, or choose another folder"
+            )
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()).encode())
         self._lock.flush()
@@ -245,6 +243,16 @@ def name_of(part: Any) -> str:
         return part
     name = getattr(part, "name", None) or getattr(part, "__name__", None)
     return str(name or type(part).__name__)
+
+
+def _owner(file: IO[bytes]) -> str:
+    """Return which process holds the lock; it writes that right after taking it."""
+    for _ in range(100):
+        file.seek(0)
+        if number := file.read(20).decode(errors="replace").strip():
+            return number
+        time.sleep(0.01)
+    return "of a number not known"
 
 
 def get_keeper(checkpoint: Any) -> Keeper:

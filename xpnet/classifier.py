@@ -13,21 +13,19 @@ from sklearn.utils.validation import check_is_fitted
 from .arrays import as_kind_of, from_dlpack_on_host, on_host
 from .backend import Backend
 from .callbacks import CallbackSupportMixin, with_callbacks
-from .checks import check_labels
-from .decisions import best_threshold, fit_temperature, least_temperature, move_threshold
 from .fitting import fit, read_rows
 from .initializers import RandomSource
 from .losses import Loss, softplus
-from .metrics import report
 from .network import Network
 from .optimizers import Optimizer
 from .schedules import Schedule
 from .training import Epoch
+from .tuning import TuningMixin
 
 __all__ = ["BinaryClassifier"]
 
 
-class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
+class BinaryClassifier(CallbackSupportMixin, TuningMixin, ClassifierMixin, BaseEstimator):
     """A multi-layer perceptron for two classes, for scikit-learn, on NumPy or CuPy.
 
     Where a parameter is "auto", the `recipe` decides by the number of rows; ``recipe_`` tells what.
@@ -278,7 +276,15 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     @with_callbacks
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> BinaryClassifier:
         """Train for one more epoch, on these rows, which may be a part of all.
 
@@ -287,8 +293,8 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight
-            See `fit`.
+        X, y, sample_weight, X_val, y_val, sample_weight_val
+            See `fit`; validation rows are looked at in every call, or in none.
         classes : array-like of shape (2,), optional
             Both labels, if the first call does not have both.
 
@@ -296,7 +302,8 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        fit(self, X, y, sample_weight, partial=True, classes=classes)
+        validation = X_val, y_val, sample_weight_val
+        fit(self, X, y, sample_weight, validation, partial=True, classes=classes)
         return self
 
     # --- predictions: of the kind of X, and where it lies -----------------------------------------
@@ -342,51 +349,6 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
         weights = None if sample_weight is None else on_host(sample_weight, "sample_weight")
         return float(accuracy_score(from_dlpack_on_host(y), labels, sample_weight=weights))
 
-    # --- decisions --------------------------------------------------------------------------------
-
-    @property
-    def threshold_(self) -> float:
-        """The probability above which `predict` says ``classes_[1]``."""
-        return self._fitted_network().threshold
-
-    def tune_threshold(
-        self,
-        X: Any,
-        y: Any,
-        metric: str | Callable[..., Any] = "f1",
-        *,
-        costs: tuple[float, float] | None = None,
-        sample_weight: Any = None,
-    ) -> BinaryClassifier:
-        """Set the threshold by what is best on rows *X*, which were not trained on.
-
-        *metric* and *costs*, of a false positive and a false negative, are those of
-        `decisions.best_threshold`.
-        """
-        y01, p = self._judged(X, y)
-        self._fitted_network().threshold = best_threshold(y01, p, metric, costs, sample_weight)
-        return self
-
-    def calibrate(self, X: Any, y: Any, sample_weight: Any = None) -> BinaryClassifier:
-        """Scale the logits so that probabilities fit rows *X*, which were not trained on.
-
-        See `decisions.fit_temperature`.  The threshold moves along, so that labels stay, and the
-        temperature falls no lower than `decisions.least_temperature` allows for that.
-        """
-        net = self._fitted_network()
-        y01 = self._targets(y)
-        z = net.backend.to_host(net.decision_function(self._rows(X))) * net.temperature
-        least = least_temperature(net.threshold, net.temperature)
-        temperature = max(fit_temperature(z, y01, sample_weight), least)
-        net.threshold = move_threshold(net.threshold, net.temperature, temperature)
-        net.temperature = temperature
-        return self
-
-    def report(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
-        """Return all of `metrics.METRICS`, by name, on rows *X* with labels *y*."""
-        y01, p = self._judged(X, y)
-        return report(y01, p, self.threshold_, sample_weight)
-
     # --- what is inside ---------------------------------------------------------------------------
 
     @property
@@ -409,11 +371,3 @@ class BinaryClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):
 
     def _rows(self, X: Any) -> Any:
         return read_rows(self, X, self._fitted_network().backend)
-
-    def _targets(self, y: Any) -> np.ndarray:
-        return check_labels(from_dlpack_on_host(y), self.classes_, both=False)[0]
-
-    def _judged(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Targets 0 and 1, and P(second class), on the host."""
-        net = self._fitted_network()
-        return self._targets(y), net.backend.to_host(net.predict_proba(self._rows(X)))[:, 1]

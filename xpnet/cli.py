@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from . import __version__, console, options, untrusted
 from .backend import PLAIN, get_backend
 from .checkpoint import load_model
-from .checks import check_labels
+from .checks import check_labels, same_classes
 from .compare import compare_backends
 from .data import Dataset
 from .errors import InputError, XpnetError
@@ -261,6 +261,7 @@ def _evaluate(
     read = untrusted.load_rows if apart else load_rows
     net, rows = _open(model, backend, apart), read(data, "test", names, max_bytes)
     with about(data):
+        same_classes(rows.classes, net.classes_)
         truth, pair = check_labels(rows.y, net.classes_, both=False)
         p = net.predict_proba(rows.X)[:, 1]
     taken = (p > net.threshold).astype(int)

@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from .errors import OutputError
 
@@ -116,14 +116,19 @@ def _sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def lock(file: BinaryIO, *, wait: bool) -> bool:
-    """Lock *file* until it is closed or its process dies; tell whether that could be done."""
+def lock(file: IO[bytes], *, wait: bool) -> bool | None:
+    """Lock *file* until it is closed or its process dies.
+
+    Tell whether that could be done: False where another holds it, None where there are no locks.
+    """
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # held by another, or this file system has no locks
+    except BlockingIOError:
         return False
+    except OSError:  # of a file system without locks
+        return None
     return True
 
 

@@ -120,6 +120,9 @@ def _training_facts(net: Network) -> Iterator[tuple[str, str]]:
     size = "full batch" if state.batch_size is None else f"batches of {state.batch_size:,}"
     yield "optimizer", str(state.optimizer)
     yield "training", f"epoch {state.epoch:,} · step {state.step:,} · {size} · seed {state.seed}"
+    if state.pause is not None:
+        over = "the run is over" if state.pause.ended else "the run can go on"
+        yield "checkpoint", f"{count(state.pause.batch, 'update')} into the epoch · {over}"
     for name, values in state.history.items():
         if values:
             yield name, f"{values[0]:.6g} … {values[-1]:.6g} in {count(len(values), 'epoch')}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -198,7 +197,6 @@ def train(
                 Loop(run, epochs, watch, early_stopping, limit, calls, noted, keeper).go()
         except MemoryError as error:
             rows = watch = run = None
-            traceback.clear_frames(error.__traceback__)  # they refer to what fills the memory
             raise too_large(net, X, batch_size) from error.with_traceback(None)
     return state.history
 
