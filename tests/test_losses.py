@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from xpnet import GradientMismatch, InputError, Network, check_gradients, train
 from xpnet.compiler import Compiler
-from xpnet.losses import LOSSES, Loss, focal, get_loss, softplus
+from xpnet.formulas import softplus
+from xpnet.losses import LOSSES, Loss, focal, get_loss
 
 DTYPES = ("float32", "float64")
 ALL = {**LOSSES, "focal of 0": focal(0.0), "focal of 0.5": focal(0.5), "focal of 5": focal(5.0)}

@@ -9,7 +9,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import xpnet.passes
-from xpnet import GradientMismatch, InputError, Network, check_gradients, textbook
+from xpnet import (
+    BinaryClassifier,
+    GradientMismatch,
+    InputError,
+    Network,
+    check_gradients,
+    evaluate,
+    save_model,
+    textbook,
+    train,
+)
 from xpnet.activations import ACTIVATIONS, Activation
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -329,3 +339,13 @@ def test_float32_stays_float32(backend, rng):
     _, gradients = net.loss_and_gradients(X, y)
     arrays = [net.theta, net.predict_proba(X), net.forward(X), *gradients.values()]
     assert {str(array.dtype) for array in arrays} == {"float32"}
+
+
+@pytest.mark.parametrize("door", [train, evaluate, save_model])
+def test_a_classifier_is_no_network_but_has_one(door, tmp_path):
+    X, y = np.eye(4), np.arange(4) % 2
+    fitted = BinaryClassifier(random_state=0, backend="numpy").fit(X, y)
+    arguments = {train: (X, y), evaluate: (X, y), save_model: (tmp_path / "model.h5",)}
+    options = {"optimizer": "adam", "epochs": 1} if door is train else {}
+    with pytest.raises(InputError, match="net: expected a Network; got BinaryClassifier; give its"):
+        door(fitted, *arguments[door], **options)

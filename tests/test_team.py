@@ -1,5 +1,6 @@
 """Threads: the same training with one as with several, to the bit from run to run."""
 
+import functools
 import multiprocessing
 import os
 import threading
@@ -7,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import xpnet.numpy_backend
 from xpnet import Adam, InputError, Network, TrainingDiverged, data, get_backend, train
@@ -134,3 +136,37 @@ def test_spreading_leaves_every_thread_all_its_cores():
     team.spread(3)
     team.run([lambda: after.append(os.sched_getaffinity(0))] * 3)
     assert after == [before] * 3
+
+
+def test_threads_that_predict_at_once_leave_blas_as_it_was(small_shares, rng):
+    """The limit on BLAS is of the process: the last one out takes it back, not the first."""
+    X = rng.standard_normal((4000, 30)).astype("float32")
+    nets = [Network([30, 64, 1], backend=get_backend("numpy", threads=2)) for _ in range(4)]
+    before = get_backend("numpy").threads
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        wanted = get_backend("numpy").threads
+        callers = [
+            threading.Thread(target=lambda net=net: [net.predict_proba(X) for _ in range(20)])
+            for net in nets
+        ]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert get_backend("numpy").threads == wanted
+        pools = threadpoolctl.threadpool_info()
+        assert {p["num_threads"] for p in pools if p["user_api"] == "blas"} == {wanted}
+    assert get_backend("numpy").threads == before
+
+
+def test_two_callers_may_grow_one_team_at_once():
+    for _ in range(50):
+        team, done = Team(), []
+        tasks = [functools.partial(done.append, 1)] * 4
+        callers = [threading.Thread(target=team.run, args=(tasks,), daemon=True) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join(10)
+            assert not caller.is_alive()
+        assert len(done) == 16

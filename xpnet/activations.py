@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .formulas import Array, Formula, Xp, sigmoid
+from .formulas import Array, Formula, Xp, sigmoid, softplus
 
 __all__ = ["ACTIVATIONS", "Activation"]
 
@@ -160,7 +160,7 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("selu", _selu, _selu_gradient),  # Klambauer et al. 2017
         Activation(  # Dugas et al. 2001; its slope is σ(Z) = 1 - e^-A
             "softplus",
-            lambda xp, Z: xp.maximum(Z, 0.0) + xp.log1p(xp.exp(-xp.abs(Z))),
+            softplus,
             lambda xp, dA, A: -dA * xp.expm1(-A),
         ),
         # Hendrycks & Gimpel 2016, by tanh: Z (1 + tanh u)/2 with u = √(2/π) (Z + 0.044715 Z³)

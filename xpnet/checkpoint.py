@@ -36,6 +36,7 @@ from .layout import Layout
 from .network import Network
 from .optimizers import get_optimizer
 from .preprocessing import SCALERS, Scaling
+from .rows import check_network
 from .seal import BLOCK, FORMAT, seal, unseal
 from .state import History, Pause, TrainingState
 
@@ -59,7 +60,10 @@ def save_model(net: Network, path: str | os.PathLike[str]) -> None:
     ------
     OutputError
         If the file cannot be written.
+    InputError
+        If *net* is no network.
     """
+    check_network(net)
     body = _body(net)
     write_file(path, seal(body) + body)
 

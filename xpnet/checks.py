@@ -239,7 +239,7 @@ def weigh_classes(
         for label, value in class_weight.items():
             if label not in known:
                 raise InputError(f"class_weight: expected labels of {known}; got {label!r}")
-            factors[known.index(label)] = real(f"class_weight[{label!r}]", value, least=0.0)
+            factors[known.index(label)] = real(f"class_weight[{label!r}]", value, above=0.0)
     elif isinstance(class_weight, str) and class_weight == "balanced":
         sums = np.bincount(y01, weights, minlength=2)
         factors = np.divide(np.sum(sums), 2.0 * sums, out=np.ones(2), where=sums > 0)

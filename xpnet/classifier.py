@@ -14,8 +14,9 @@ from .arrays import as_kind_of, from_dlpack_on_host, on_host
 from .backend import Backend
 from .callbacks import CallbackSupportMixin, with_callbacks
 from .fitting import fit, read_rows
+from .formulas import softplus
 from .initializers import RandomSource
-from .losses import Loss, softplus
+from .losses import Loss
 from .network import Network
 from .optimizers import Optimizer
 from .schedules import Schedule

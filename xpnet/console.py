@@ -260,6 +260,8 @@ def describe_plan(
     given = {
         name: chosen[name] for name in _BESIDES if chosen[name] not in (None, False, "logistic")
     }
+    if rows.picture_shape is not None:  # pictures are divided by 255, and that is all
+        given.pop("scaling", None)
     besides = [
         f"{name.replace('_', ' ')} {value}".removesuffix(" True") for name, value in given.items()
     ]
@@ -285,7 +287,9 @@ def show_result(to: Console, net: Network, parts: Mapping[str, Dataset | None]) 
         if part is not None:
             loss, accuracy = evaluate(net, part.X, part.y)
             reached.append(f"{name} accuracy {percent(accuracy)}")
-    facts = [("reached", " · ".join([*reached, f"loss {loss:.4f}"]))]
+    trained = "" if net.training is None else net.training.loss
+    kind = "loss" if trained == "logistic" else "log-loss"
+    facts = [("reached", " · ".join([*reached, f"{kind} {loss:.4f}"]))]
     if net.threshold != 0.5:
         facts.append(("threshold", f"{net.threshold:g}"))
     show_facts(to, facts)

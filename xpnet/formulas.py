@@ -19,8 +19,8 @@ __all__ = [
     "Formula",
     "Xp",
     "accumulate",
-    "logistic",
     "sigmoid",
+    "softplus",
 ]
 
 Array = Any  #: an array of the namespace in use
@@ -45,21 +45,9 @@ def sigmoid(xp: Xp, Z: Array) -> Array:
     return e / (1.0 + e)
 
 
-# --- the loss: logistic, from logits --------------------------------------------------------------
-
-
-def _logistic(
-    xp: Xp, Z: Array, losses: Array, b: Array, Y: Array, scale: float
-) -> tuple[Array, Array]:
-    # -Y log σ(z) - (1-Y) log(1-σ(z)) = max(z, 0) - zY + log(1 + e^-|z|), finite for every finite z;
-    # its derivative is σ(z) - Y, because the sigmoid's and the logarithm's derivatives cancel.
-    z = Z + b
-    loss = xp.maximum(z, 0.0) - z * Y + xp.log1p(xp.exp(-xp.abs(z)))
-    return (sigmoid(xp, z) - Y) * scale, loss
-
-
-#: ``dZ_L = (σ(Z_L + b_L) - Y) · scale`` in the place of Z_L, and each example's loss.
-logistic = Formula(_logistic, ("Z", "losses"))
+def softplus(xp: Xp, Z: Array) -> Array:
+    """Return ``log(1 + e^Z)``, finite for every finite Z."""
+    return xp.maximum(Z, 0.0) + xp.log1p(xp.exp(-xp.abs(Z)))
 
 
 def _accumulate(xp: Xp, total: Array, part: Array) -> Array:

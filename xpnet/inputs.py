@@ -60,7 +60,7 @@ def about(path: str | None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise DataError(f"{path or 'circles'}: {error}") from error
+        raise DataError(f"{path or 'circles, as no DATA is named'}: {error}") from error
 
 
 def classes_of(rows: Dataset, path: str | None) -> Any:

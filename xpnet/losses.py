@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import InputError, known, real
-from .formulas import Array, Formula, Xp, sigmoid
+from .formulas import Array, Formula, Xp, sigmoid, softplus
 
-__all__ = ["LOSSES", "Loss", "focal", "get_loss", "softplus"]
+__all__ = ["LOSSES", "Loss", "focal", "get_loss"]
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,11 @@ class Loss:
         return Formula(weighted, ("Z", "losses"))
 
 
-def softplus(xp: Xp, z: Array) -> Array:
-    """Return ``log(1 + e^z)``, finite for every finite z."""
-    return xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
-
-
 # -y log σ(z) - (1-y) log(1-σ(z)) = max(z, 0) - zy + log(1 + e^-|z|); the derivatives of sigmoid and
 # logarithm cancel.
 _logistic = Loss(
     "logistic",
-    lambda xp, z, y: softplus(xp, z) - z * y,
+    lambda xp, z, y: xp.maximum(z, 0.0) - z * y + xp.log1p(xp.exp(-xp.abs(z))),
     lambda xp, z, y: sigmoid(xp, z) - y,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class NumpyBackend(Backend):
     @property
     def threads(self) -> int:
         """The number of threads."""
-        return self._threads or _blas_threads()
+        return self._threads or _BLAS.threads
 
     @property
     def device_name(self) -> str:
@@ -92,16 +93,49 @@ class NumpyBackend(Backend):
         if workers == 1:
             return nullcontext()
         self._team.spread(workers)
-        one_each: AbstractContextManager[object] = threadpoolctl.threadpool_limits(1, "blas")
-        return one_each
+        return _BLAS
 
     def run(self, tasks: Sequence[Callable[..., object]], *arguments: object) -> None:
         self._team.run(tasks, *arguments)
 
 
-def _blas_threads() -> int:
-    pools = [p["num_threads"] for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"]
-    return max(pools, default=1)
+class _Blas:
+    """The threads of NumPy's BLAS; in its context there is one.
+
+    That holds for the whole process, so those inside are counted, and the last one out restores it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._limits: Any = None
+        self._threads = 1
+
+    @property
+    def threads(self) -> int:
+        """How many there are when nobody is inside."""
+        with self._lock:
+            return self._threads if self._inside else self._count()
+
+    @staticmethod
+    def _count() -> int:
+        pools = threadpoolctl.threadpool_info()
+        return max((p["num_threads"] for p in pools if p["user_api"] == "blas"), default=1)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._threads = self._count()
+                self._limits = threadpoolctl.threadpool_limits(1, "blas")
+            self._inside += 1
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limits.restore_original_limits()
+
+
+_BLAS = _Blas()
 
 
 def _thread_count(threads: Any) -> int:

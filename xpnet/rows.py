@@ -14,7 +14,7 @@ from .errors import InputError, OutOfMemory
 from .formulas import Array
 from .network import Network
 
-__all__ = ["Rows", "check_memory", "place", "present", "too_large"]
+__all__ = ["Rows", "check_memory", "check_network", "place", "present", "too_large"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,13 @@ class Rows:
     def sparse(self) -> bool:
         """Whether X is sparse, so that batches are made dense one by one."""
         return is_sparse(self.X)
+
+
+def check_network(net: Any) -> None:
+    """Raise `InputError` unless *net* is a `Network`."""
+    if not isinstance(net, Network):
+        hint = "; give its network_" if hasattr(net, "network_") else ""
+        raise InputError(f"net: expected a Network; got {type(net).__name__}{hint}")
 
 
 def present(

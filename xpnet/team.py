@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Team:
 
     def __init__(self) -> None:
         self._queues: list[SimpleQueue[Any]] = []
+        self._growing = Lock()
         self._process = os.getpid()
 
     def run(self, tasks: Sequence[Task], *arguments: object) -> None:
@@ -39,9 +40,7 @@ class Team:
             return
         if self._process != os.getpid():  # threads do not survive a fork
             self.__init__()  # type: ignore[misc]
-        while len(self._queues) < len(tasks) - 1:
-            self._queues.append(SimpleQueue())
-            Thread(target=_work, args=(self._queues[-1],), daemon=True).start()
+        self._grow(len(tasks) - 1)
         done: SimpleQueue[BaseException | None] = SimpleQueue()
         for queue, task in zip(self._queues, tasks[1:], strict=False):
             queue.put((task, arguments, done))
@@ -52,6 +51,13 @@ class Team:
         for error in errors:
             if error is not None:
                 raise error
+
+    def _grow(self, n: int) -> None:
+        with self._growing:  # several threads may share a backend
+            while len(self._queues) < n:
+                queue: SimpleQueue[Any] = SimpleQueue()
+                Thread(target=_work, args=(queue,), daemon=True).start()
+                self._queues.append(queue)
 
     def spread(self, n: int) -> None:
         """Send *n* workers to cores of their own; Linux would let them crowd for 50 ms first."""

@@ -23,7 +23,7 @@ from .losses import LOSSES, Loss, get_loss
 from .network import Network, is_uint8
 from .optimizers import LBFGS, Optimizer, get_optimizer
 from .preprocessing import SCALERS, Scaling, fit_scaling
-from .rows import check_memory, place, present, too_large
+from .rows import check_memory, check_network, place, present, too_large
 from .run import Plan, Run
 from .state import History, TrainingState
 from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy
@@ -134,6 +134,7 @@ def train(
     OutputError
         If the first checkpoint cannot be written.
     """
+    check_network(net)
     keeper = None if checkpoint is None else get_keeper(checkpoint)
     epochs, loss, rule = positive("epochs", epochs), get_loss(loss), get_optimizer(optimizer)
     average = real("average", average, least=0.0, below=1.0)
@@ -245,6 +246,7 @@ def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[f
     InputError
         If X or y does not fit the network, or y holds a label that it was not trained on.
     """
+    check_network(net)
     X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
     X, targets, weights = present(net, X, targets, sample_weight)
     with net.backend.products(net.precision):
