@@ -230,7 +230,8 @@ class BinaryClassifier(CallbackSupportMixin, TuningMixin, ClassifierMixin, BaseE
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
-        tags.input_tags.sparse = self.scaling in ("auto", None, "max_abs")  # nothing is centred
+        scaling = self.scaling  # sparse rows cannot be centred
+        tags.input_tags.sparse = scaling is None or str(scaling) in ("auto", "max_abs")
         return tags
 
     @with_callbacks

@@ -109,6 +109,19 @@ def real(
     raise InputError(f"{name}: expected a number {words}".rstrip() + f"; got {value!r}")
 
 
+def flag(name: str, value: Any) -> bool:
+    """Return *value* if it is True or False, NumPy's too, else raise the error for *name*."""
+    if type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise InputError(f"{name}: expected True or False; got {value!r}")
+
+
+def several(value: Any) -> bool:
+    """Tell whether *value* holds several things: text does not, nor does an array of no axis."""
+    iterable = isinstance(value, Iterable) and not isinstance(value, str)
+    return iterable and bool(getattr(value, "ndim", 1))
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
     """Return the error for a *name* that is not among the *known* ones."""
     return InputError(f"{what}: expected one of {', '.join(sorted(known))}; got {name!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from .checks import (
     weigh_classes,
 )
 from .data_init import initialize_from_rows
-from .errors import InputError
+from .errors import InputError, several
 from .initializers import check_random_state, draw_seed
 from .metrics import get_metric
 from .network import Network
@@ -308,7 +307,7 @@ class _Job:
         tasks = Tasks(estimator, chosen["max_iter"], examples.X, examples.y, examples.weights)
         own = estimator.callbacks
         calls: list[Any] = [print_epoch] if estimator.verbose else []
-        calls += own if isinstance(own, Iterable) else [] if own is None else [own]
+        calls += list(own) if several(own) else [] if own is None else [own]
         calls.append(lambda _: tasks.after_epoch(self._as_fitted))
         try:
             train(

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from .activations import ACTIVATIONS
 from .arrays import is_on_host, is_sparse
 from .backend import Backend, dtype_of, get_backend
 from .checks import check_features, check_finite, check_X
-from .errors import InputError, known, real, unknown
+from .errors import InputError, flag, known, real, several, unknown
 from .formulas import Array, sigmoid
 from .initializers import RandomSource, initialize
 from .layout import Layout
@@ -28,6 +28,8 @@ from .preprocessing import Scaling
 from .state import TrainingState
 
 __all__ = ["Network", "is_uint8"]
+
+T = TypeVar("T")
 
 
 class Network:
@@ -100,11 +102,13 @@ class Network:
         backend: str | Backend = "auto",
         random_state: RandomSource = None,
     ) -> None:
-        if normalization not in (None, "layer"):
+        named = isinstance(normalization, str) and normalization == "layer"
+        if normalization is not None and not named:
             raise unknown("normalization", normalization, ["None", "layer"])
-        self.layout = Layout(_integers(layer_sizes), normalization == "layer", bool(input_scale))
-        self.activations = _activations(activation, len(self.layer_sizes) - 2)
-        self.dropout = _rates(dropout, len(self.layer_sizes) - 2)
+        self.layout = Layout(_integers(layer_sizes), named, flag("input_scale", input_scale))
+        n_hidden = len(self.layer_sizes) - 2
+        self.activations = _per_layer("activation", "name", activation, n_hidden, _activation)
+        self.dropout = _per_layer("dropout", "rate", dropout, n_hidden, _rate)
         self.backend = get_backend(backend)
         self.precision = self.backend.check_precision(precision)
         if not isinstance(init, Mapping):
@@ -373,17 +377,27 @@ class Network:
         return f"<Network {sizes} {self.precision} on {self.backend.name}>"
 
 
-def _rates(dropout: float | Sequence[float], n_hidden: int) -> tuple[float, ...]:
-    one = not isinstance(dropout, Iterable)
-    given: Sequence[Any] = (dropout,) if one else tuple(dropout)  # type: ignore[arg-type]
-    rates = tuple(real("dropout", rate, least=0.0, below=1.0) for rate in given)
-    rates = rates * n_hidden if one else rates
-    if len(rates) != n_hidden:
+def _per_layer(
+    name: str, word: str, value: Any, n_hidden: int, check: Callable[[Any], T]
+) -> tuple[T, ...]:
+    """Return a checked value for each hidden layer, of one for all or of one for each."""
+    checked = tuple(check(item) for item in (value if several(value) else (value,)))
+    checked = checked if several(value) else checked * n_hidden
+    if len(checked) != n_hidden:
         raise InputError(
-            f"dropout: expected one rate, or one for each of the {n_hidden} hidden layers; "
-            f"got {len(rates)}: {list(rates)}"
+            f"{name}: expected one {word}, or one for each of the {n_hidden} hidden layers; "
+            f"got {len(checked)}: {list(checked)}"
         )
-    return rates
+    return checked
+
+
+def _activation(name: Any) -> str:
+    known("activation", name, ACTIVATIONS)
+    return str(name)
+
+
+def _rate(rate: Any) -> float:
+    return real("dropout", rate, least=0.0, below=1.0)
 
 
 def is_uint8(X: Any) -> bool:
@@ -398,17 +412,3 @@ def _integers(layer_sizes: Sequence[int]) -> tuple[int, ...]:
         raise InputError(
             f"layer_sizes: expected integers (n_features, hidden ..., 1); got {layer_sizes!r}"
         ) from None
-
-
-def _activations(activation: str | Sequence[str], n_hidden: int) -> tuple[str, ...]:
-    one = isinstance(activation, str) or not isinstance(activation, Iterable)
-    names: tuple[Any, ...] = (activation,) if one else tuple(activation)
-    for name in names:
-        known("activation", name, ACTIVATIONS)
-    names = names * n_hidden if one else names
-    if len(names) != n_hidden:
-        raise InputError(
-            f"activation: expected one name, or one for each of the {n_hidden} hidden layers; "
-            f"got {len(names)}: {list(names)}"
-        )
-    return names

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError, known, positive, real
+from .errors import InputError, flag, known, positive, real
 from .optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from .schedules import SCHEDULES, get_schedule
 
@@ -142,6 +142,7 @@ def choose(
     automatic = _architecture(n, sparse) | (_as_named(solver, n) if named else _recipe(n))
     chosen = {name: automatic.get(name, value) if _is_auto(value) else value
               for name, value in given.items()}  # fmt: skip
+    _check(chosen)
     chosen["hidden_layer_sizes"] = _hidden_sizes(chosen["hidden_layer_sizes"])
     if _is_auto(chosen["rate_factors"]):
         sizes = (n_features, *chosen["hidden_layer_sizes"])
@@ -150,7 +151,6 @@ def choose(
         chosen["dropout"] = 0.0 if _is_auto(given["dropout"]) else chosen["dropout"]
     if partial:
         _check_partial(chosen, given)
-    _check(chosen)
     chosen["optimizer"] = _optimizer(chosen, given, named)
     return chosen
 
@@ -176,11 +176,20 @@ def _hidden_sizes(sizes: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in hidden)
 
 
+_FLAGS = (
+    "shuffle",
+    "warm_start",
+    "early_stopping",
+    "input_scale",
+    "nesterovs_momentum",
+    "verbose",
+)
+
+
 def _check(chosen: Choices) -> None:
     """Check what neither the network nor its training will."""
-    for name in ("shuffle", "warm_start", "early_stopping", "input_scale", "nesterovs_momentum"):
-        if not isinstance(chosen[name], (bool, np.bool_)):
-            raise InputError(f"{name}: expected True or False; got {chosen[name]!r}")
+    for name in _FLAGS:
+        flag(name, chosen[name])
     real("validation_fraction", chosen["validation_fraction"], above=0.0, below=1.0)
     positive("n_iter_no_change", chosen["n_iter_no_change"])
     positive("max_iter", chosen["max_iter"])

@@ -14,7 +14,7 @@ from .arrays import is_on_host
 from .checkpointing import Checkpoint, Keeper, get_keeper
 from .checks import check_problem, check_X, same_classes
 from .decisions import move_threshold
-from .errors import InputError, known, positive, real, unknown
+from .errors import InputError, flag, known, positive, real, several, unknown
 from .fingerprints import of_data
 from .interrupts import Noted, noting, noting_now
 from .lbfgs import check_steady
@@ -135,13 +135,14 @@ def train(
         If the first checkpoint cannot be written.
     """
     check_network(net)
+    flag("shuffle", shuffle)
     keeper = None if checkpoint is None else get_keeper(checkpoint)
     epochs, loss, rule = positive("epochs", epochs), get_loss(loss), get_optimizer(optimizer)
     average = real("average", average, least=0.0, below=1.0)
     smoothing = real("label_smoothing", label_smoothing, least=0.0, below=1.0)
     noise = real("input_noise", input_noise, least=0.0)
     limit = None if max_seconds is None else real("max_seconds", max_seconds, above=0.0)
-    calls, seed, factors = _callbacks(callback), _seed(seed), _rate_factors(net, rate_factors or {})
+    calls, seed, factors = _callbacks(callback), _seed(seed), _rate_factors(net, rate_factors)
     if batch_size is not None:
         batch_size = positive("batch_size", batch_size)
     if isinstance(rule, LBFGS):
@@ -154,7 +155,7 @@ def train(
                 "checkpoint: expected none with lbfgs, whose memory of the steps is SciPy's alone; "
                 "got one; take another optimizer, or save the model after training"
             )
-    going_on = warm_start and net.training is not None
+    going_on = flag("warm_start", warm_start) and net.training is not None
     if going_on:
         classes = same_classes(classes, net.classes_)
     X, targets, pair = check_problem(X, y, classes)
@@ -291,14 +292,16 @@ def _learn_scaling(
 
 
 def _callbacks(callback: Callback | Iterable[Callback] | None) -> list[Callback]:
-    calls = list(callback) if isinstance(callback, Iterable) else [callback]
+    calls: list[Any] = list(callback) if several(callback) else [callback]  # type: ignore[arg-type]
     for call in calls:
         if call is not None and not callable(call):
             raise InputError(f"callback: expected a callable or several; got {call!r}")
     return [call for call in calls if call is not None]
 
 
-def _rate_factors(net: Network, factors: Mapping[str, float]) -> dict[str, float]:
+def _rate_factors(net: Network, factors: Mapping[str, float] | None) -> dict[str, float]:
+    if factors is None:
+        return {}
     if not isinstance(factors, Mapping):
         raise InputError(f"rate_factors: expected a mapping of names to numbers; got {factors!r}")
     kinds = dict.fromkeys(name.rstrip("0123456789") for name in net.parameters)
@@ -326,7 +329,7 @@ def _place_validation(
 ) -> Watch | None:
     """Place the validation data as the network sees them."""
     if validation_data is None:
-        if metrics:
+        if not several(metrics) or len(metrics):
             raise InputError("metrics: expected validation_data to measure them on; got none")
         return None
     if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):

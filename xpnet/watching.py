@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, several
 from .formulas import Array, sigmoid
 from .losses import Loss
 from .metrics import Metric, get_metric
@@ -91,7 +91,7 @@ class Watch:
         metrics: Sequence[str | Callable[..., Any]],
     ) -> None:
         self.net, self.rows, self.targets, self.loss = net, rows, targets, loss
-        if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        if not several(metrics):
             raise InputError(f"metrics: expected names or callables in a list; got {metrics!r}")
         self.metrics: dict[str, Metric] = {}
         for metric in map(get_metric, metrics):
