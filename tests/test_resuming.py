@@ -657,12 +657,18 @@ def environment():
     return os.environ | {"PYTHONPATH": paths, "XPNET_BACKEND": "numpy", "OMP_NUM_THREADS": "1"}
 
 
+def _heed_all():
+    """Heed what the tests were perhaps told to ignore, as by nohup."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def command(folder, *words, send=None, code=0):
     """Run the command; where it says that epochs go by, *send* it signals; return what it said."""
     arguments = [sys.executable, "-W", "error", "-m", "xpnet", *map(str, words)]
     with subprocess.Popen(
         arguments, cwd=folder, env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_heed_all,
     ) as process:  # fmt: skip
         for number in send or ():
             while "epoch " not in process.stderr.readline():
