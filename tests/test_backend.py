@@ -220,6 +220,15 @@ def test_cuda_libraries_missing(install):
         get_backend("cupy")
 
 
+def test_a_device_that_does_not_answer(install):
+    forked = RuntimeError("cudaErrorInitializationError: initialization error")
+    install(cupy_that(lambda: 1, raising(forked)))
+    words = ("and a device, which does not answer", str(forked), "'spawn'", _HINT[-1])
+    with refuses(BackendUnavailable, *words):
+        get_backend("cupy")
+    assert get_backend("auto").name == "numpy"
+
+
 def test_device_out_of_range(install):
     install(CountingDouble(devices=2))
     words = ("backend 'cupy:2': this machine has 2 CUDA", "numbered from 0", "use backend='cupy:0'")

@@ -236,7 +236,8 @@ def test_units_bend_where_rows_are():
 def test_repeated_rows_and_weights_begin_alike():
     rng = np.random.default_rng(0)
     X, y, w = rng.standard_normal((40, 3)), np.arange(40) % 2, rng.integers(0, 4, 40)
-    nets = [Network([3, 8, 8, 1], random_state=0, precision="float64") for _ in range(2)]
+    made = {"random_state": 0, "precision": "float64", "backend": "numpy"}
+    nets = [Network([3, 8, 8, 1], **made) for _ in range(2)]
     order = rng.permutation(40)
     initialize_from_rows(nets[0], X.repeat(w, axis=0), y.repeat(w), random_state=1)
     initialize_from_rows(nets[1], X[order], y[order], w[order].astype(float), random_state=1)

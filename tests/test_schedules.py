@@ -59,7 +59,7 @@ def torch_rates(make, n, metrics=None):
             lambda s: lambda o: s.LambdaLR(o, lambda t: 1 / (1 + t) ** 0.7),
         ),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, schedules.Schedule) else None,
 )
 def test_epochs_are_pytorchs(schedule, judge):
     got = [factor(schedule, 0.37, epoch) for epoch in range(40)]

@@ -162,7 +162,7 @@ def check_device(cupy: Any) -> Any:
     Raises
     ------
     BackendUnavailable
-        Without a driver, without a device, or without the CUDA libraries.
+        Without a driver, without a device that answers, or without the CUDA libraries.
     """
     found = f"backend 'cupy' found CuPy {cupy.__version__}"
     no_device = BackendUnavailable(
@@ -186,5 +186,11 @@ def check_device(cupy: Any) -> Any:
     except ImportError as error:
         raise BackendUnavailable(
             f"{found} and a device, but not NVIDIA's libraries ({error}): {_INSTALL}, {FALLBACK}"
+        ) from error
+    except RuntimeError as error:
+        raise BackendUnavailable(
+            f"{found} and a device, which does not answer ({error}); a process that was forked "
+            "after CUDA had begun cannot use it, so start that one by 'spawn', see `nvidia-smi`, "
+            f"{FALLBACK}"
         ) from error
     return cupy
