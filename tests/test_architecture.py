@@ -58,6 +58,7 @@ FLOORS = [  # each imports only from those above it
     "data_init",
     "recipe",
     "callbacks",
+    "examples",
     "fitting",
     "tuning",
     "classifier",

@@ -48,7 +48,8 @@ class Checkpoint:
     keep : int
         How many files to keep.
     note : mapping
-        Plain data of one's own, which the files keep.
+        Plain data of one's own, which the files keep; a run that goes on keeps what it has unless
+        another is given.
 
     Raises
     ------
@@ -141,6 +142,7 @@ class Keeper:
         Raises `InputError` where the run goes on and these are not its data; warns where the
         machine is another.
         """
+        before = {} if self.pause is None else self.pause.call
         self.call = {
             **settings,
             **{key: value for key, value in vars(plan).items() if key != "loss"},
@@ -150,10 +152,10 @@ class Keeper:
             "callbacks": list(map(name_of, callbacks)),
             "data": data,
             "machine": of_machine(net.backend, net.precision),
-            "note": dict(self.checkpoint.note),
+            "note": dict(self.checkpoint.note) or before.get("note", {}),
         }
-        if self.pause is not None:
-            self._compare(self.pause.call)
+        if before:
+            self._compare(before)
 
     def _compare(self, before: Mapping[str, Any]) -> None:
         """Hold the data and the machine of the run *before* against those of now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,14 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 from .arrays import as_kind_of, from_dlpack_on_host, on_host
 from .backend import Backend
 from .callbacks import CallbackSupportMixin, with_callbacks
-from .fitting import fit, read_rows
+from .examples import read_rows
+from .fitting import fit, resume
 from .formulas import softplus
 from .initializers import RandomSource
 from .losses import Loss
 from .network import Network
 from .optimizers import Optimizer
 from .schedules import Schedule
-from .training import Epoch
+from .training import Checkpoint, Epoch
 from .tuning import TuningMixin
 
 __all__ = ["BinaryClassifier"]
@@ -108,6 +110,8 @@ class BinaryClassifier(CallbackSupportMixin, TuningMixin, ClassifierMixin, BaseE
     callbacks : callable or several, optional
         Called with an `Epoch` after each; training ends when one returns True.  scikit-learn's own
         callbacks are given to ``set_callbacks``.
+    checkpoint : path or Checkpoint, optional
+        A folder where `fit` writes down its run, so that `resume` goes on with it: see `train`.
 
     Attributes
     ----------
@@ -185,6 +189,7 @@ class BinaryClassifier(CallbackSupportMixin, TuningMixin, ClassifierMixin, BaseE
         backend: str | Backend = "auto",
         verbose: bool = False,
         callbacks: Callable[[Epoch], object] | Iterable[Callable[[Epoch], object]] | None = None,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -226,6 +231,7 @@ class BinaryClassifier(CallbackSupportMixin, TuningMixin, ClassifierMixin, BaseE
         self.backend = backend
         self.verbose = verbose
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -306,6 +312,40 @@ class BinaryClassifier(CallbackSupportMixin, TuningMixin, ClassifierMixin, BaseE
         """
         validation = X_val, y_val, sample_weight_val
         fit(self, X, y, sample_weight, validation, partial=True, classes=classes)
+        return self
+
+    @with_callbacks
+    def resume(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> BinaryClassifier:
+        """Go on with the `fit` that wrote checkpoints to the folder `checkpoint`, from the latest.
+
+        It ends as a fit that was never interrupted, to the bit where `xpnet.resume` does.  The
+        parameters and the data are those of the fit, or an error names what is not; the seed is in
+        the checkpoint.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val
+            See `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InputError, ModelFileError, TrainingDiverged
+            As `fit` and `xpnet.resume` do.
+        """
+        resume(self, X, y, sample_weight, (X_val, y_val, sample_weight_val))
         return self
 
     # --- predictions: of the kind of X, and where it lies -----------------------------------------

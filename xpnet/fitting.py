@@ -5,125 +5,34 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import validate_data
 
-from .arrays import CUDA, dlpack_device, from_dlpack_on_host, is_on_host, is_sparse
-from .backend import Backend, get_backend
+from .arrays import is_on_host, is_sparse
+from .backend import get_backend
 from .callbacks import Tasks, print_epoch
-from .checks import (
-    check_labels,
-    check_lengths,
-    check_unchanged,
-    check_weights,
-    check_X,
-    weigh_classes,
-)
+from .checkpointing import Checkpoint, Keeper
+from .checks import weigh_classes
 from .data_init import initialize_from_rows
 from .errors import InputError, several
+from .examples import Examples, read
+from .fingerprints import differences
 from .initializers import check_random_state, draw_seed
+from .losses import Loss
 from .metrics import get_metric
 from .network import Network
 from .preprocessing import fit_scaling
-from .recipe import choose, count_rows, renamed
+from .recipe import choose, count_rows, describe, renamed
+from .resuming import go_on, opened
 from .training import EarlyStopping, train
 
-__all__ = ["Examples", "fit", "read", "read_rows"]
+__all__ = ["fit", "resume"]
 
 #: What parts of the package call parameters of the classifier.
 _NAMES = {"epochs": "max_iter", "callback": "callbacks", "patience": "n_iter_no_change",
           "metric": "monitor", "min_delta": "tol"}  # fmt: skip
-
-
-class Examples(NamedTuple):
-    """Rows where they lie, labels and weights on the host."""
-
-    X: Any
-    y: np.ndarray
-    y01: np.ndarray
-    weights: np.ndarray | None
-
-    def take(self, indices: np.ndarray, backend: Backend) -> Examples:
-        """Return those of these *indices*."""
-        X = self.X
-        with backend:
-            X = X[indices if is_on_host(X) else backend.asarray(indices)]
-        weights = None if self.weights is None else self.weights[indices]
-        return Examples(X, self.y[indices], self.y01[indices], weights)
-
-
-def read_rows(estimator: Any, X: Any, backend: Backend, *, reset: bool = False) -> Any:
-    """Return rows *X* as scikit-learn checks them, or as the backend's own array of its device.
-
-    Raises
-    ------
-    InputError
-        A ``ValueError``, as those that scikit-learn raises: X cannot be used, or lies on a device
-        that is not the backend's.
-    """
-    check_unchanged(X, "X")
-    if is_on_host(X):
-        X = from_dlpack_on_host(X, "X")
-        return validate_data(estimator, X, accept_sparse="csr", reset=reset)
-    X = check_X(X)
-    if not backend.is_native(X) and not is_sparse(X):
-        device = dlpack_device(X)
-        if not backend.name.startswith("cupy") or device is None or device[0] != CUDA:
-            raise InputError(
-                f"X: expected rows on the host, or on the device of backend {backend.name}; got a "
-                f"{type(X).__name__} on DLPack device {device}; move it, or choose its backend"
-            )
-        X = backend.asarray(X)
-    if X.ndim != 2:
-        raise InputError(f"X: expected rows (m, n); got shape {tuple(X.shape)}")
-    if reset:
-        estimator.n_features_in_ = X.shape[1]
-    return X
-
-
-def read(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    sample_weight: Any,
-    backend: Backend,
-    *,
-    classes: Any = None,
-    reset: bool = False,
-) -> tuple[Examples, np.ndarray]:
-    """Return the examples, without those of weight 0, and the pair of labels.
-
-    With *classes* one of them may be missing.
-    """
-    check_unchanged(X, "X")
-    check_unchanged(y, "y")
-    y = from_dlpack_on_host(y, "y")
-    if is_on_host(X):
-        X = from_dlpack_on_host(X, "X")
-        X, y = validate_data(estimator, X, y, accept_sparse="csr", reset=reset)
-    else:
-        X = read_rows(estimator, X, backend, reset=reset)
-    check_classification_targets(y)
-    kind = type_of_target(y, input_name="y")
-    if kind != "binary":
-        raise InputError(
-            f"Only binary classification is supported. The type of the target is {kind}."
-        )
-    check_lengths(X, y)
-    pair = None if classes is None else np.unique(classes)
-    y01, pair = check_labels(y, pair, both=pair is None)
-    weights = None if sample_weight is None else check_weights(sample_weight, len(y01))
-    examples = Examples(X, np.asarray(y), y01, weights)
-    if weights is not None and not weights.all():
-        examples = examples.take(np.flatnonzero(weights), backend)
-        if classes is None and examples.y01.min() == examples.y01.max():
-            raise InputError(
-                "sample_weight: expected weights above 0 in both classes; got them in one only"
-            )
-    return examples, pair
 
 
 def fit(
@@ -143,44 +52,75 @@ def fit(
         job.go()
 
 
-class _Job:
-    """One call of ``fit`` or ``partial_fit``."""
+def resume(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any, Any]
+) -> None:
+    """Go on with the fit whose checkpoints are in the folder of *estimator*, on its examples."""
+    checkpoint = _checkpoint_of(estimator)
+    if checkpoint is None:
+        raise InputError(
+            "checkpoint: expected the folder of the fit to go on with; got None; give it by "
+            "set_params(checkpoint=...)"
+        )
+    name = estimator.backend
+    backend = None if isinstance(name, str) and name == "auto" else name
+    with renamed(_NAMES), opened(replace(checkpoint, note={}), backend) as kept:
+        job = _Job(estimator, kept=kept)
+        job.prepare(X, y, sample_weight, validation)
+        job.go()
 
-    def __init__(self, estimator: Any, partial: bool) -> None:
+
+def _checkpoint_of(estimator: Any) -> Checkpoint | None:
+    given = estimator.checkpoint
+    return given if given is None or isinstance(given, Checkpoint) else Checkpoint(given)
+
+
+class _Job:
+    """One call of ``fit`` or ``partial_fit``; or of ``resume``, which has *kept* keeper and net."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        partial: bool = False,
+        kept: tuple[Keeper, Network] | None = None,
+    ) -> None:
         self.estimator, self.partial = estimator, partial
         self.backend = get_backend(estimator.backend)
-        fitted = hasattr(estimator, "network_")
+        self.keeper: Keeper | None = None
         self.old: Network | None = None
-        if fitted and (partial or estimator.warm_start):
-            self.old = estimator.network_
+        self.seen = 0
+        if kept is not None:
+            self.keeper, self.old = kept
+        elif hasattr(estimator, "network_") and (partial or estimator.warm_start):
+            self.old, self.seen = estimator.network_, estimator.t_
+        if self.old is not None:
             self.backend = self.old.backend
-        self.seen = getattr(estimator, "t_", 0) if self.old is not None else 0
 
-    def prepare(self, X: Any, y: Any, sample_weight: Any, validation: Any, classes: Any) -> None:
+    def prepare(
+        self, X: Any, y: Any, sample_weight: Any, validation: Any, classes: Any = None
+    ) -> None:
         """Check all that is given, choose what is not, and make the network."""
         estimator, backend, old = self.estimator, self.backend, self.old
         if self.partial and old is not None:
             classes = self._classes_as_before(classes)
-        examples, pair = read(
-            estimator, X, y, sample_weight, backend, classes=classes, reset=old is None
-        )
-        if old is not None and not np.array_equal(pair, old.classes_):
-            raise InputError(
-                "warm_start can only be used where `self.classes_` is the same as in the previous "
-                f"call to fit. Previously got {old.classes_}, `y` has {pair}"
-            )
+        anew = old is None or self.keeper is not None
+        examples, pair = read(estimator, X, y, sample_weight, backend, classes=classes, reset=anew)
+        self._check_pair(pair)
         n = count_rows(examples.weights, len(examples.y01))
         given = estimator.get_params(deep=False)
         self.pair = pair
         self.chosen = chosen = choose(
             given, n, examples.X.shape[1], sparse=is_sparse(examples.X), partial=self.partial
         )
+        if self.keeper is not None:
+            self._check_recipe(self.keeper)
         self.metrics, monitor, self.score = _watched(chosen["monitor"])
         examples = self._weighed(examples)
         rng = check_random_state(estimator.random_state)
         self.net = self._network(examples.X.shape[1], rng) if old is None else self._same_network()
         last = None if old is None else old.training
-        self.seed, self.first = (draw_seed(rng), 0) if last is None else (last.seed, last.epoch)
+        self.seed = draw_seed(rng) if last is None else last.seed
+        self.first = 0 if last is None or anew else last.epoch
         self.validation, self.examples = self._validation(validation, examples)
         self.stopping = self._stopping(monitor)
         if old is None:
@@ -194,6 +134,33 @@ class _Job:
                 f"was: {before}"
             )
         return before
+
+    def _check_pair(self, pair: np.ndarray) -> None:
+        old = self.old
+        if old is None or np.array_equal(pair, old.classes_):
+            return
+        if self.keeper is not None:
+            raise InputError(f"y: expected the classes of the run, {old.classes_}; got {pair}")
+        raise InputError(
+            "warm_start can only be used where `self.classes_` is the same as in the previous "
+            f"call to fit. Previously got {old.classes_}, `y` has {pair}"
+        )
+
+    def _check_recipe(self, keeper: Keeper) -> None:
+        """Refuse parameters that are not those of the run; by "auto", other data are others too."""
+        assert keeper.pause is not None
+        before = keeper.pause.call["note"].get("recipe")
+        if not isinstance(before, dict):
+            raise InputError(
+                f"{keeper.saved}: expected a checkpoint of a classifier; got one of another "
+                "program; go on with it by xpnet.resume or `xpnet resume`"
+            )
+        others = differences(before, describe(self.chosen))
+        if others:
+            raise InputError(
+                f"{keeper.folder}: expected the parameters of the run, and its rows, by which "
+                f"'auto' is decided; got others: {'; '.join(others)}; give the same again"
+            )
 
     def _weighed(self, examples: Examples) -> Examples:
         weights = weigh_classes(
@@ -302,38 +269,19 @@ class _Job:
 
     def go(self) -> None:
         """Train; whatever ends it, what whole epochs have learnt is kept."""
-        estimator, net, examples, chosen = self.estimator, self.net, self.examples, self.chosen
+        estimator, net, examples = self.estimator, self.net, self.examples
         before = net.training
-        tasks = Tasks(estimator, chosen["max_iter"], examples.X, examples.y, examples.weights)
-        own = estimator.callbacks
-        calls: list[Any] = [print_epoch] if estimator.verbose else []
-        calls += list(own) if several(own) else [] if own is None else [own]
-        calls.append(lambda _: tasks.after_epoch(self._as_fitted))
+        epochs, own = self.chosen["max_iter"], estimator.callbacks
+        tasks = Tasks(estimator, epochs, examples.X, examples.y, examples.weights)
+
+        def after_epoch(epoch: Any) -> bool:
+            if estimator.verbose:
+                print_epoch(epoch)
+            return tasks.after_epoch(self._as_fitted)
+
+        calls: list[Any] = list(own) if several(own) else [] if own is None else [own]
         try:
-            train(
-                net,
-                examples.X,
-                examples.y,
-                optimizer=chosen["optimizer"],
-                epochs=1 if self.partial else chosen["max_iter"],
-                batch_size=chosen["batch_size"],
-                sample_weight=examples.weights,
-                validation_data=self.validation,
-                metrics=self.metrics,
-                early_stopping=self.stopping,
-                loss=chosen["loss"],
-                label_smoothing=chosen["label_smoothing"],
-                input_noise=chosen["input_noise"],
-                average=chosen["average"],
-                rate_factors=chosen["rate_factors"],
-                scaling=net.scaling,
-                classes=self.pair,
-                shuffle=chosen["shuffle"],
-                seed=self.seed,
-                warm_start=self.old is not None,
-                max_seconds=chosen["max_seconds"],
-                callback=calls,
-            )
+            self._train([*calls, after_epoch])
         except KeyboardInterrupt:
             if net.training is before:
                 raise
@@ -348,6 +296,45 @@ class _Job:
             raise
         self._keep()
         tasks.end(self._as_fitted)
+
+    def _train(self, calls: list[Any]) -> None:
+        """Begin a run, or go on with the one that is kept."""
+        net, chosen, (X, y, _, weights) = self.net, self.chosen, self.examples
+        data = {"sample_weight": weights, "validation_data": self.validation}
+        loss = chosen["loss"]
+        if self.keeper is not None:
+            own = loss if isinstance(loss, Loss) else None
+            more = {**data, "loss": own, "metrics": self.metrics, "callback": calls}
+            go_on(self.keeper, net, X, y, **more)
+            return
+        checkpoint = _checkpoint_of(self.estimator)
+        if checkpoint is not None:
+            note = {"recipe": describe(chosen), "note": dict(checkpoint.note)}
+            checkpoint = replace(checkpoint, note=note)
+        train(
+            net,
+            X,
+            y,
+            **data,
+            optimizer=chosen["optimizer"],
+            epochs=1 if self.partial else chosen["max_iter"],
+            batch_size=chosen["batch_size"],
+            metrics=self.metrics,
+            early_stopping=self.stopping,
+            loss=loss,
+            label_smoothing=chosen["label_smoothing"],
+            input_noise=chosen["input_noise"],
+            average=chosen["average"],
+            rate_factors=chosen["rate_factors"],
+            scaling=net.scaling,
+            classes=self.pair,
+            shuffle=chosen["shuffle"],
+            seed=self.seed,
+            warm_start=self.old is not None,
+            max_seconds=chosen["max_seconds"],
+            callback=calls,
+            checkpoint=checkpoint,
+        )
 
     def _keep(self) -> None:
         """Give the estimator its fitted attributes."""

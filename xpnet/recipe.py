@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError, flag, known, positive, real
+from .checkpointing import name_of
+from .errors import InputError, flag, known, positive, real, several
 from .optimizers import LBFGS, OPTIMIZERS, Adam, Optimizer
 from .schedules import SCHEDULES, get_schedule
+from .settings import Settings
 
-__all__ = ["Choices", "choose", "count_rows", "renamed"]
+__all__ = ["Choices", "choose", "count_rows", "describe", "renamed"]
 
 ONE_BATCH = 32  #: up to so many rows are one batch
 HELD_OUT = 1000  #: from so many rows on, some are held out
@@ -155,6 +157,27 @@ def choose(
     return chosen
 
 
+#: Parameters that do not decide what is learnt, or are not in a file: the seed is kept as such.
+_NOT_DESCRIBED = {"backend", "callbacks", "checkpoint", "random_state", "verbose", "warm_start"}
+
+
+def describe(chosen: Choices) -> Choices:
+    """Return what was chosen as plain data; two of equal descriptions train alike."""
+    return {name: _plain(v) for name, v in chosen.items() if name not in _NOT_DESCRIBED}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.as_dict()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if several(value):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if value is None or isinstance(value, (int, float)) else name_of(value)
+
+
 def _is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
 
@@ -213,6 +236,11 @@ def _check_partial(chosen: Choices, given: Mapping[str, Any]) -> None:
         raise InputError(
             f"class_weight: {chosen['class_weight']!r} is not supported for partial_fit, which "
             "does not see all labels; give a dict, or sample_weight"
+        )
+    if chosen["checkpoint"] is not None:
+        raise InputError(
+            "checkpoint: expected None for partial_fit, every call of which is a run of its own; "
+            f"got {chosen['checkpoint']!r}; save network_ by save_model after a call"
         )
     if isinstance(given["solver"], Optimizer):
         schedule = given["solver"].schedule

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from .backend import Backend
@@ -16,7 +17,7 @@ from .state import History, Pause
 from .training import train
 from .watching import EarlyStopping
 
-__all__ = ["resume"]
+__all__ = ["go_on", "opened", "resume"]
 
 
 def resume(
@@ -71,32 +72,70 @@ def resume(
     TrainingDiverged, OutputError
         As `train` does.
     """
+    with opened(folder, backend) as (keeper, net):
+        history = go_on(
+            keeper,
+            net,
+            X,
+            y,
+            sample_weight=sample_weight,
+            validation_data=validation_data,
+            loss=loss,
+            metrics=metrics,
+            callback=callback,
+        )
+    return net, history
+
+
+@contextmanager
+def opened(
+    folder: str | os.PathLike[str] | Checkpoint, backend: str | Backend | None = None
+) -> Iterator[tuple[Keeper, Network]]:
+    """Hold a folder of checkpoints, and give its keeper and the network of the latest one.
+
+    The keeper's ``pause`` says where the run goes on.
+    """
     checkpoint = folder if isinstance(folder, Checkpoint) else Checkpoint(folder)
     if not os.path.isdir(checkpoint.folder):  # noqa: PTH112 - a path of whatever kind
         raise InputError(f"{checkpoint.folder}: expected a folder with checkpoints; got none there")
     with Keeper(checkpoint) as keeper:
-        keeper.saved, net, pause = latest(checkpoint.folder, backend)
-        keeper.pause, state = pause, net.training
-        assert state is not None
-        calls = _given_again("callback", callback, pause.call["callbacks"])
-        history = train(
-            net,
-            X,
-            y,
-            optimizer=state.optimizer,
-            batch_size=state.batch_size,
-            seed=state.seed,
-            sample_weight=sample_weight,
-            validation_data=validation_data,
-            loss=_loss(loss, state.loss, pause),
-            metrics=_metrics(metrics, pause),
-            callback=calls,
-            early_stopping=_early_stopping(pause),
-            warm_start=True,
-            checkpoint=keeper,
-            **{name: pause.call[name] for name in _PLAIN},
-        )
-    return net, history
+        keeper.saved, net, keeper.pause = latest(checkpoint.folder, backend)
+        yield keeper, net
+
+
+def go_on(
+    keeper: Keeper,
+    net: Network,
+    X: Any,
+    y: Any,
+    *,
+    sample_weight: Any,
+    validation_data: tuple[Any, ...] | None,
+    loss: Loss | None,
+    metrics: Sequence[Any] | None,
+    callback: Callback | Iterable[Callback] | None,
+) -> History:
+    """Go on with what is `opened`, as `resume` does."""
+    pause, state = keeper.pause, net.training
+    assert pause is not None
+    assert state is not None
+    return train(
+        net,
+        X,
+        y,
+        optimizer=state.optimizer,
+        batch_size=state.batch_size,
+        seed=state.seed,
+        sample_weight=sample_weight,
+        validation_data=validation_data,
+        loss=_loss(loss, state.loss, pause),
+        metrics=_metrics(metrics, pause),
+        callback=_given_again("callback", callback, pause.call["callbacks"]),
+        early_stopping=_early_stopping(pause),
+        warm_start=True,
+        checkpoint=keeper,
+        **{name: pause.call[name] for name in _PLAIN},
+    )
 
 
 #: the arguments of `train` that are stored as they are
