@@ -361,7 +361,12 @@ class CountingDouble:
         return self._devices > 0
 
     def get_default_memory_pool(self):
-        return SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)
+        return SimpleNamespace(
+            free_all_blocks=lambda: None,
+            free_bytes=lambda: 0,
+            used_bytes=lambda: 0,
+            get_limit=lambda: 0,
+        )
 
     # --- operands and results ---------------------------------------------------------------------
 

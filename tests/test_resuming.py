@@ -10,6 +10,7 @@ import time
 import warnings
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import xpnet.numpy_backend
 from xpnet import (
     Adam,
     Checkpoint,
+    DeviceLost,
     InputError,
     ModelFileError,
     Network,
@@ -532,15 +534,22 @@ def test_too_little_memory_is_explained_and_given_back(fails_at, double, problem
     train(net, X, y, **options)
 
 
-def test_a_checkpoint_of_a_lost_device_opens_on_the_cpu(double, problem, tmp_path):
+def test_a_checkpoint_of_a_lost_device_opens_on_the_cpu(double, problem, tmp_path, monkeypatch):
     X, y, *_ = problem
     net = Network([4, 3, 1], backend=double, random_state=1)
 
     def lose(epoch):
         if epoch.number == 2:
-            raise RuntimeError("cudaErrorDeviceLost")
+            stream = SimpleNamespace(synchronize=lose_again)
+            monkeypatch.setattr(double.xp.cuda, "get_current_stream", lambda: stream)
+            lose_again()
 
-    with pytest.raises(RuntimeError, match="DeviceLost") as caught:
+    def lose_again():
+        raise RuntimeError("cudaErrorIllegalAddress: an illegal memory access")
+
+    with pytest.raises(
+        DeviceLost, match="cupy:0: expected a device that answers; got: cudaErrorIllegalAddr"
+    ) as caught:
         train(net, X, y, optimizer="adam", epochs=3, callback=lose, checkpoint=tmp_path)
     assert caught.value.__notes__ == [f"the last checkpoint: {max(tmp_path.glob('*.h5'))}"]
     with pytest.warns(RuntimeWarning, match="backend was cupy:0 and is numpy"):

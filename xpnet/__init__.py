@@ -15,6 +15,7 @@ _HOME = {  # where each public name lives; a module is imported when its name is
     "errors": (
         "BackendUnavailable",
         "DataError",
+        "DeviceLost",
         "GradientMismatch",
         "InputError",
         "ModelFileError",
@@ -41,6 +42,7 @@ __all__ = [
     "BinaryClassifier",
     "Checkpoint",
     "DataError",
+    "DeviceLost",
     "GradientMismatch",
     "History",
     "InputError",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from .errors import (
         BackendUnavailable,
         DataError,
+        DeviceLost,
         GradientMismatch,
         InputError,
         ModelFileError,

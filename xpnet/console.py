@@ -80,8 +80,9 @@ def show_table(to: Console, headers: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def fail(message: object) -> None:
-    """Print an error to stderr."""
-    text = Text.assemble(("xpnet: error: ", "bold red"), str(message))
+    """Print an error to stderr, with the notes on it."""
+    notes = getattr(message, "__notes__", [])
+    text = Text.assemble(("xpnet: error: ", "bold red"), "; ".join([str(message), *notes]))
     stderr().print(text, soft_wrap=True)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .arrays import CUDA, dlpack_device, is_sparse, numbers, on_host
 from .device import PLAIN, TENSOR_CORES, Backend
-from .errors import BackendUnavailable
+from .errors import BackendUnavailable, DeviceLost
 from .formulas import Array, Formula
 
 __all__ = ["FALLBACK", "CupyBackend", "check_device", "load_cupy"]
@@ -43,7 +43,7 @@ class CupyBackend(Backend):
 
     @contextmanager
     def products(self, precision: str) -> Iterator[None]:
-        with self:
+        with self._answering(), self:
             if precision in PLAIN:
                 yield
                 return
@@ -55,6 +55,26 @@ class CupyBackend(Backend):
                 yield
             finally:
                 linalg.set_compute_type("float32", before)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Say so where the device is lost: an error of CUDA's that every later call repeats."""
+        try:
+            yield
+        except RuntimeError as error:
+            try:
+                self.synchronize()
+            except RuntimeError:
+                raise DeviceLost(
+                    f"{self.name}: expected a device that answers; got: {error}; this process "
+                    "cannot use it any more: begin another, and look at `nvidia-smi`; model files "
+                    f"and checkpoints open on every backend, {FALLBACK}"
+                ) from error
+            raise
+
+    def lacks_memory(self, error: Exception) -> bool:
+        words = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "STATUS_ALLOC_FAILED")
+        return super().lacks_memory(error) or any(word in str(error) for word in words)
 
     @property
     def device_name(self) -> str:
@@ -103,7 +123,9 @@ class CupyBackend(Backend):
     def memory(self) -> int | None:
         with self:
             free, _ = self.xp.cuda.runtime.memGetInfo()
-            return int(free) + int(self.xp.get_default_memory_pool().free_bytes())
+            pool = self.xp.get_default_memory_pool()
+            there, limit = int(free) + int(pool.free_bytes()), int(pool.get_limit())
+            return min(there, limit - int(pool.used_bytes())) if limit else there
 
     def free(self) -> None:
         with self:

@@ -129,6 +129,10 @@ class Backend:
         """Return how many bytes of memory are there to be taken, if that is known."""
         raise NotImplementedError
 
+    def lacks_memory(self, error: Exception) -> bool:
+        """Tell whether *error* says that there is too little memory."""
+        return isinstance(error, MemoryError)
+
     def free(self) -> None:
         """Give back the memory that is kept for later though no array is in it."""
 

@@ -9,6 +9,7 @@
     ├── OutputError         (OSError)          a path that cannot be written
     ├── BackendUnavailable  (ImportError)      CuPy, its driver or its device is missing
     ├── OutOfMemory         (MemoryError)      training takes more memory than there is
+    ├── DeviceLost          (RuntimeError)     a GPU that worked does not answer any more
     ├── TrainingDiverged    (ArithmeticError)  the loss or the parameters became non-finite
     └── GradientMismatch    (AssertionError)   an analytic gradient failed its check
 """
@@ -26,6 +27,7 @@ T = TypeVar("T")
 __all__ = [
     "BackendUnavailable",
     "DataError",
+    "DeviceLost",
     "GradientMismatch",
     "InputError",
     "ModelFileError",
@@ -62,6 +64,10 @@ class BackendUnavailable(XpnetError, ImportError):  # noqa: N818 - the name says
 
 class OutOfMemory(XpnetError, MemoryError):  # noqa: N818 - the name says a state, as Python's
     """Training takes more memory than the device has; what it took is free again."""
+
+
+class DeviceLost(XpnetError, RuntimeError):  # noqa: N818 - the name says a state, not a fault
+    """A device that worked does not answer any more, in this process at least."""
 
 
 class TrainingDiverged(XpnetError, ArithmeticError):  # noqa: N818

@@ -131,6 +131,10 @@ def train(
     TrainingDiverged
         At the end of the epoch in which the loss or the parameters became non-finite; *net* keeps
         the last parameters whose loss was finite.
+    OutOfMemory
+        If the device has too little memory; what was taken is free again.
+    DeviceLost
+        If the device does not answer any more.
     OutputError
         If the first checkpoint cannot be written.
     """
@@ -169,7 +173,7 @@ def train(
         batch_size = min(batch_size, len(targets))
     quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
     rows = watch = run = None
-    with net.backend.products(net.precision), quiet, _watched(keeper) as noted:
+    with quiet, _watched(keeper) as noted, net.backend.products(net.precision):
         try:
             with _taken_back(net):
                 _learn_scaling(net, X, weights, scaling, going_on=going_on)
@@ -197,7 +201,9 @@ def train(
             net.training, net.classes_, net.temperature = state, pair, 1.0
             with net.backend.splitting(len(run.workers)):
                 Loop(run, epochs, watch, early_stopping, limit, calls, noted, keeper).go()
-        except MemoryError as error:
+        except Exception as error:
+            if not net.backend.lacks_memory(error):
+                raise
             rows = watch = run = None
             raise too_large(net, X, batch_size) from error.with_traceback(None)
     return state.history
