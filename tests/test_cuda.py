@@ -104,7 +104,7 @@ def test_a_lost_device_is_named_and_its_last_checkpoint_opens_on_the_cpu(problem
     assert "cupy:0: expected a device that answers; got: cu" in said
     last = max(tmp_path.glob("*.h5"))
     assert f"the last checkpoint: {last}" in said
-    assert last.name == "checkpoint-000002-000000.h5"
+    assert last.name == "checkpoint-000001-000000.h5"
 
     def lose(_):
         pass

@@ -494,11 +494,12 @@ def test_a_run_that_diverges_after_going_on_is_left_with_the_same_parameters(
 def test_too_little_memory_is_explained_and_given_back(fails_at, double, problem, monkeypatch):
     X, y, *_ = problem
     net = Network([4, 300, 1], backend=double, random_state=1)
-    calls, freed, made, init = [], [], [], Run.__init__
+    calls, freed, made, states, init = [], [], [], [], Run.__init__
 
-    def known(run, *arguments):
+    def known(run, net, state, *arguments):
         made.append(weakref.ref(run))
-        init(run, *arguments)
+        states.append(weakref.ref(state))
+        init(run, net, state, *arguments)
 
     monkeypatch.setattr(Run, "__init__", known)
 
@@ -528,6 +529,7 @@ def test_too_little_memory_is_explained_and_given_back(fails_at, double, problem
     assert "give batch_size=16" in text
     assert freed
     assert not any(run() for run in made)
+    assert all(state() is None or state() is net.training for state in states)
     monkeypatch.undo()
     assert np.isfinite(double.to_host(net.theta)).all()
     assert net.training is before or "average" not in net.training.vectors

@@ -172,7 +172,7 @@ def train(
     if batch_size is not None:
         batch_size = min(batch_size, len(targets))
     quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
-    rows = watch = run = None
+    rows = watch = run = wanted = state = None
     with quiet, _watched(keeper) as noted, net.backend.products(net.precision):
         try:
             with _taken_back(net):
@@ -204,7 +204,7 @@ def train(
         except Exception as error:
             if not net.backend.lacks_memory(error):
                 raise
-            rows = watch = run = None
+            rows = watch = run = wanted = state = None  # this frame lives as long as the error
             raise too_large(net, X, batch_size) from error.with_traceback(None)
     return state.history
 
