@@ -64,6 +64,7 @@ FLOORS = [  # each imports only from those above it
     "classifier",
     "gradcheck",
     "compare",
+    "drawing",
     "plots",
     "console",
     "inspection",

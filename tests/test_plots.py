@@ -71,6 +71,11 @@ def test_curve_draws_each_series_over_epochs_from_one():
     assert len({line.get_linestyle() for line in (*ax.get_lines(), accuracy)}) == 3
 
 
+def test_curve_says_what_was_watched():
+    ax = plots.learning_curve(FULL, watched="test")
+    assert texts(ax.get_legend()) == ["training loss", "test loss", "test accuracy"]
+
+
 def test_curve_of_a_loss_alone_needs_no_legend():
     ax = plots.learning_curve({"loss": [0.7, 0.5]})
     assert ax.get_legend() is None

@@ -382,7 +382,7 @@ def check_picture(path: str | None, default: str) -> str | None:
     return path
 
 
-def draw_run(net: Network, rows: Dataset, path: str) -> None:
+def draw_run(net: Network, rows: Dataset, path: str, watched: str | None) -> None:
     """Draw the learning curve, and beside it the boundary on 2-D *rows* or the missed pictures."""
     from matplotlib.figure import Figure
 
@@ -390,7 +390,7 @@ def draw_run(net: Network, rows: Dataset, path: str) -> None:
     beside = pictures or rows.X.shape[1] == 2
     fig = Figure(figsize=(13.0 if beside else 6.5, 5.0), layout="constrained")
     left, *right = fig.subfigures(1, 1 + beside, squeeze=False)[0]
-    learning_curve(history_of(net), left.subplots())
+    learning_curve(history_of(net), left.subplots(), watched=watched or "validation")
     if pictures:
         misclassified(net, rows.X, rows.y, columns=3, limit=6, fig=right[0])
     elif beside:

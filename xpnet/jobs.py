@@ -162,7 +162,7 @@ def carry_out(
             (of_run.to_csv if job.history.endswith(".csv") else of_run.to_jsonl)(job.history)
             wrote.append(job.history)
         if job.picture is not None and not stopped:
-            console.draw_run(net, parts["test"] or rows, job.picture)
+            console.draw_run(net, parts["test"] or rows, job.picture, watched(parts))
             wrote.append(job.picture)
         console.show_time(out, net, seconds, stopped)
         if noted.signal is None:

@@ -14,12 +14,24 @@ import numpy as np
 from .arrays import is_on_host
 from .backend import NumpyBackend
 from .checks import check_finite
+from .drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    GRID,
+    INK,
+    PAD,
+    TITLE,
+    VERMILION,
+    new_figure,
+    own_axes,
+    style,
+)
 from .errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
     from matplotlib.contour import QuadContourSet
@@ -28,18 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = ["decision_boundary", "learning_curve", "misclassified"]
 
-# Okabe and Ito's colours, told apart by colour-blind readers: jfly.uni-koeln.de/color
-BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
-INK, GREY, GRID = "#222222", "#666666", "#E4E4E4"
-
 CLASS_COLORS = (BLUE, VERMILION)
 CLASS_MARKERS = ("o", "D")  # shapes too, for a print without colours
 PALE_COLORS = ("#9CC8E2", "#FFFFFF", "#F2C39C")  # the first class, one half, the second
 
-TITLE: dict[str, Any] = {"color": INK, "fontsize": 12, "fontweight": "bold"}
-
 LOG_RANGE = 20.0  # a loss that falls by more than this factor reads better on a log axis
-PAD = 0.12  # inches around what is drawn
 
 
 class Classifier(Protocol):
@@ -54,7 +59,9 @@ class Classifier(Protocol):
         """Return the classes' probabilities, ``(m, 2)``, for the rows ``X``, ``(m, n)``."""
 
 
-def learning_curve(history: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
+def learning_curve(
+    history: Mapping[str, Sequence[float]], ax: Axes | None = None, *, watched: str = "validation"
+) -> Axes:
     """Draw the loss of each epoch, and what validation said if there was one.
 
     Parameters
@@ -64,6 +71,8 @@ def learning_curve(history: Mapping[str, Sequence[float]], ax: Axes | None = Non
         data was given.
     ax : matplotlib Axes, optional
         Where to draw; new axes by default.
+    watched : str
+        What the rows of ``"val_loss"`` are called.
 
     Returns
     -------
@@ -77,16 +86,16 @@ def learning_curve(history: Mapping[str, Sequence[float]], ax: Axes | None = Non
         ``history`` has no loss or lists of different lengths, or matplotlib is missing.
     """
     series = _check_history(history)
-    ax = _axes(ax, (6.4, 4.0))
+    ax = own_axes(ax, (6.4, 4.0))
     lines = [_plot_epochs(ax, series["loss"], "training loss", BLUE, "-")]
     if "val_loss" in series:
-        lines += [_plot_epochs(ax, series["val_loss"], "validation loss", VERMILION, "--")]
+        lines += [_plot_epochs(ax, series["val_loss"], f"{watched} loss", VERMILION, "--")]
     ax.set(xlabel="epoch", ylabel="loss")
     ax.grid(color=GRID, linewidth=0.8)
     _scale_axes(ax, np.concatenate([line.get_ydata() for line in lines]))
     if "val_accuracy" in series:
-        lines += [_plot_accuracy(ax, series["val_accuracy"])]
-    _style(ax, "Learning curve", lines)
+        lines += [_plot_accuracy(ax, series["val_accuracy"], f"{watched} accuracy")]
+    style(ax, "Learning curve", lines)
     return ax
 
 
@@ -129,12 +138,12 @@ def decision_boundary(
         raise InputError(f"resolution: expected 2 or more grid points a side; got {resolution}")
     truth = _class_indices(y, model.classes_, len(X))
     names = _names(model.classes_)
-    ax = _axes(ax, (6.2, 5.2))
+    ax = own_axes(ax, (6.2, 5.2))
     surface = _probability_surface(ax, model, X, resolution)
     points = [_scatter_class(ax, X[truth == k], k, names[k]) for k in (0, 1)]
     ax.set(xlabel="feature 1", ylabel="feature 2")
     _probability_bar(surface, ax, f"probability of {names[1]}")
-    _style(ax, "Decision boundary", points)
+    style(ax, "Decision boundary", points)
     return ax
 
 
@@ -279,51 +288,6 @@ def _names(classes: Any) -> tuple[str, str]:
 # --- drawing --------------------------------------------------------------------------------------
 
 
-def _new_figure(width: float, height: float) -> Figure:
-    """Return a new figure of that size in inches, or say how to get matplotlib."""
-    try:
-        from matplotlib import pyplot as plt
-    except ImportError as error:
-        raise InputError(
-            "plots: expected matplotlib to draw with; it is not installed; "
-            "run: pip install 'xpnet[plot]'"
-        ) from error
-    fig = plt.figure(figsize=(width, height), layout="constrained")
-    fig.get_layout_engine().set(w_pad=PAD, h_pad=PAD)  # type: ignore[call-arg, union-attr]
-    return fig
-
-
-def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """Return *ax*, or the axes of a new figure of *size* inches."""
-    return _new_figure(*size).subplots() if ax is None else ax
-
-
-def _style(ax: Axes, title: str, handles: Sequence[Artist] = ()) -> None:
-    """Give *ax* the common look: a title, *handles* named in a row below it, two thin spines."""
-    pad = 10.0
-    if len(handles) > 1:
-        pad = 26.0
-        ax.legend(
-            handles=handles,
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.0),
-            ncols=len(handles),
-            frameon=False,
-            fontsize=9,
-            labelcolor=INK,
-            borderpad=0.0,
-            columnspacing=1.6,
-            handletextpad=0.5,
-        )
-    ax.set_title(title, loc="left", pad=pad, **TITLE)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["bottom", "left"]].set_color(GREY)
-    ax.tick_params(which="both", colors=GREY, length=3)
-    ax.xaxis.label.set_color(GREY)
-    ax.yaxis.label.set_color(GREY)
-    ax.set_axisbelow(True)
-
-
 def _plot_epochs(ax: Axes, values: np.ndarray, label: str, color: str, dash: str) -> Line2D:
     """Draw one number an epoch, counted from 1; a single epoch as a point."""
     marker = "o" if len(values) == 1 else ""
@@ -332,10 +296,10 @@ def _plot_epochs(ax: Axes, values: np.ndarray, label: str, color: str, dash: str
     return line
 
 
-def _plot_accuracy(ax: Axes, accuracy: np.ndarray) -> Line2D:
+def _plot_accuracy(ax: Axes, accuracy: np.ndarray, label: str) -> Line2D:
     """Draw *accuracy* in percent against an axis of its own, at the right of *ax*."""
     right = ax.twinx()
-    line = _plot_epochs(right, 100 * accuracy, "validation accuracy", GREEN, ":")
+    line = _plot_epochs(right, 100 * accuracy, label, GREEN, ":")
     right.set_ylabel("accuracy (%)", color=GREEN)
     right.tick_params(colors=GREEN, length=3)
     right.spines[:].set_visible(False)
@@ -403,7 +367,7 @@ def _gallery(
     columns = min(columns, count)
     rows = -(-count // columns)
     if fig is None:
-        fig = _new_figure(max(1.9 * columns, 4.5), (1.75 * aspect + 0.6) * rows + 0.4)
+        fig = new_figure(max(1.9 * columns, 4.5), (1.75 * aspect + 0.6) * rows + 0.4)
     grid = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax in grid[count:]:
         ax.set_axis_off()
