@@ -32,6 +32,7 @@ LABELS = {
     "floats": np.array([0.1, 1e300]),
     "float32": np.array([0.1, 2.5], "float32"),
     "text": np.array(["cat", "non-cat: é 猫"]),
+    "text that is no Unicode": np.array(["b", "\ud800"]),
     "bytes": np.array([b"cat", b"\xff\x00x"]),
     "objects": np.array(["a", "b"], dtype=object),
     "StringDType": np.array(["a", "b"], dtype=np.dtypes.StringDType()),
