@@ -193,6 +193,15 @@ def test_labels_of_every_kind_come_back(path, labels):
     assert other.predict(X).tolist() == net.predict(X).tolist()
 
 
+def test_classes_of_any_kind_come_back(path):
+    classes = np.array(["b", "a"], dtype=object)  # as of a column of a DataFrame
+    net, *_ = trained(labels=["a", "b"], classes=classes)
+    save_model(net, path)
+    assert load_model(path, "numpy").classes_.tolist() == ["b", "a"]
+    net, *_ = trained(labels=["a", "b"], classes=["b", np.str_("a")])
+    assert net.classes_.tolist() == ["b", "a"]
+
+
 def test_validation_history_and_hyper_parameters_come_back(path):
     _, X, y = trained()
     optimizer = Adam(0.01, "cosine", beta_1=0.5, epsilon=1e-4)
