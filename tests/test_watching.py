@@ -314,11 +314,11 @@ def test_callbacks_know_where_they_are():
     assert (seen[2].number, seen[2].epochs) == (3, 3)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), "much", None])
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf"), "much", None])
 def test_a_metric_that_is_no_number_is_named(backend, bad):
     """At its epoch; the network has learnt what came before, and can go on."""
     net, kinds = network(backend), {"average": 0.8}
-    with pytest.raises(InputError, match=f"script: expected a number; got {bad!r}"):
+    with pytest.raises(InputError, match=f"script: expected a finite number; got {bad!r}"):
         run(net, metrics=[scripted([1.0, 2.0, bad])], **kinds)
     assert net.training.epoch == 2
     assert {len(curve) for curve in net.training.history.values()} == {2}
