@@ -164,6 +164,13 @@ def test_a_wrong_patience_is_named(patience):
         EarlyStopping(min_delta=-1)
 
 
+@pytest.mark.parametrize("answer", [None, 1, "no"])
+def test_restore_best_is_true_or_false(answer):
+    with pytest.raises(InputError, match="restore_best: expected True or False; got"):
+        EarlyStopping(restore_best=answer)
+    assert EarlyStopping(restore_best=np.True_).restore_best is True  # which a file can keep
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 
