@@ -365,6 +365,7 @@ MAYBE_TEXT = np.dtypes.StringDType(na_object=None)
         ([0, 1], {0, 1}, ["classes: expected an array; got a set"]),
         (np.array(["a", None, "b"], MAYBE_TEXT), None, ["one type; got 2 × str, 1 × NoneType"]),
         (np.ma.array([0, 1], mask=[0, 1]), None, ["masked"]),
+        ([0, 1, np.ma.masked], None, ["got masked ones"]),
     ],
 )
 def test_labels_that_are_not_of_two_classes(y, classes, words):
@@ -405,6 +406,7 @@ def test_check_x_leaves_arrays_alone():
         (ROWS.astype(object), ["numbers; got dtype object of shape (4, 3); encode"]),
         ([[1, 2], [3]], ["rows: expected an array"]),
         (np.ma.array(ROWS), ["got a masked one"]),
+        (list(np.ma.array(ROWS)), ["got masked ones"]),
     ],
 )
 def test_check_x_refuses(X, words):

@@ -172,15 +172,21 @@ def same_classes(classes: Sequence[Any] | NDArray[Any] | None, known: NDArray[An
 def check_unchanged(values: Any, name: str) -> None:
     """Raise `InputError` for what becomes something else when it is made a plain array.
 
-    Those are masked arrays, whose mask is lost, and lists of text beside something else, which
-    becomes text too.
+    Those are masked arrays, whose mask is lost, also in a list, and lists of text beside something
+    else, which becomes text too.
     """
     if np.ma.isMaskedArray(values):
         raise InputError(
             f"{name}: expected a plain array, shape {np.shape(values)}; got a masked one; drop or "
             "fill it"
         )
-    if isinstance(values, (list, tuple)) and any(isinstance(v, (str, bytes)) for v in values):
+    if not isinstance(values, (list, tuple)):
+        return
+    if any(map(np.ma.isMaskedArray, values)):
+        raise InputError(
+            f"{name}: expected plain arrays in a list; got masked ones; drop or fill them"
+        )
+    if any(isinstance(v, (str, bytes)) for v in values):
         _check_one_type(values, name)
 
 
