@@ -409,6 +409,38 @@ def test_a_folder_that_vanishes_is_warned_of_once(simple):
     assert "its end is in no checkpoint" in texts[1]
 
 
+def test_a_folder_that_another_run_has_made_anew_is_left_alone(simple, problem):
+    begin, go_on = simple
+    others = []
+
+    def replace(epoch):
+        if epoch.number == 2:
+            shutil.rmtree(begin.folder)
+            others.append(begin(optimizer="sgd"))
+            others.append(saved(begin.folder))
+
+    with pytest.warns(RuntimeWarning, match="got another run's, made after this one's was removed"):
+        begin(epochs=6, callback=replace)
+    other, files = others
+    assert saved(begin.folder) == files
+    assert go_on()[0].theta.tolist() == other.theta.tolist()
+
+
+def test_a_folder_that_was_emptied_is_locked_anew(simple):
+    begin, go_on = simple
+
+    def empty(epoch):
+        if epoch.number == 2:
+            for path in begin.folder.iterdir():
+                path.unlink()
+        if epoch.number == 4:
+            with pytest.raises(InputError, match=f"process {os.getpid()} trains into"):
+                go_on(callback=empty)
+
+    begin(epochs=6, callback=empty)
+    assert saved(begin.folder)[-1] == "checkpoint-000006-000000.h5"
+
+
 def test_a_folder_that_never_was_writable_is_refused(simple, tmp_path):
     begin, _ = simple
     (tmp_path / "file").write_text("")

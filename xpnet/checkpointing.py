@@ -106,9 +106,10 @@ class Keeper:
             self._lock.close()  # and so unlocks it
             self._lock = None
 
-    def _take_folder(self) -> None:
+    def _take_folder(self, *, make: bool = True) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if make:
+                self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / _LOCK).open("a+b")
         except OSError as error:
             raise OutputError(
@@ -127,6 +128,26 @@ class Keeper:
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()).encode())
         self._lock.flush()
+
+    def _keep_folder(self) -> None:
+        """Raise `OutputError` unless the folder is still this run's: it may have been removed."""
+        held = self._lock
+        assert held is not None
+        path = self.folder / _LOCK
+        if path.exists():
+            if os.path.samestat(path.stat(), os.fstat(held.fileno())):
+                return
+            raise OutputError(
+                f"{self.folder}: expected the folder that this run has locked; got another run's, "
+                "made after this one's was removed"
+            )
+        self._lock = None
+        try:
+            self._take_folder(make=False)
+        except (InputError, OSError) as error:
+            self._lock = held
+            raise OutputError(str(error)) from error
+        held.close()
 
     def describe(
         self,
@@ -206,6 +227,7 @@ class Keeper:
         path = self.folder / f"checkpoint-{epoch:06}-{batch:06}.h5"
         self._mark(epoch)
         try:
+            self._keep_folder()
             save_model(net, path)
         except OutputError as error:
             self.failure = error
