@@ -1079,5 +1079,6 @@ def test_classes_in_another_order_are_refused(shades, write, rng):
     with h5py.File(shades) as file:
         X, y = file["test_set_x"][()], file["test_set_y"][()]
     other = write("other.h5", test_set_x=X, test_set_y=1 - y, list_classes=[b"bright", b"dark"])
-    error = xpnet("evaluate", "model.h5", other, code=1)
-    assert "other.h5: classes: expected those of the network, in its order" in error
+    for words in (["evaluate", "model.h5", other], ["train", shades, "--test", other, *SHORT]):
+        error = xpnet(*words, code=1)
+        assert "other.h5: classes: expected those of the network, in its order" in error
