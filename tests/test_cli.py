@@ -729,6 +729,7 @@ def test_test_data_must_fit_the_training_data(rows, write):
         (["-o", "same.png", "--plot", "same.png"], "same.png: expected a name of its own"),
         (["--history", "missing/a.csv"], "missing/a.csv: expected a place that can be written"),
         (["-o", "a.csv", "--history", "a.csv"], "a.csv: expected a name of its own"),
+        (["--checkpoint", "a", "-o", "./a"], "a: expected a name of its own"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_found_before_training(rows, words, expected):

@@ -134,7 +134,7 @@ def _train(
     picture = None if no_plot else console.check_picture(plot, options.CURVE)
     kept = {name: chosen[name] for name in ("validation", "seed", "class_weight", "threshold")}
     job = Job(data, test, names, max_bytes, output, history, picture, **kept)
-    parts = job.load()
+    parts = job.load(folder)
     net, optimizer = _from_options(parts["training"], chosen)
     console.show_facts(out, console.describe_plan(net, optimizer, parts, chosen))
     if not no_plot and picture is None:
