@@ -1020,6 +1020,30 @@ def test_an_encoding_without_a_letter_is_one_clear_line():
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_names_in_a_file_cannot_move_the_cursor(write, rng):
+    X, y = rng.standard_normal((40, 2)), np.arange(40) % 2
+    path = write(X=X, y=y, list_classes=[b"\x1b[2Jred", b"\x9d\rb".decode("latin-1").encode()])
+    said = [xpnet(*words) for words in (
+        ["train", path, *SHORT], ["evaluate", "model.h5", path], ["predict", "model.h5", path],
+        ["inspect", path], ["inspect", "model.h5"],
+    )]  # fmt: skip
+    for output in said:
+        assert not set(output) & {"\x1b", "\r", "\x9d"}
+    assert r"\x1b[2Jred" in said[1]
+
+
+def test_file_names_that_are_no_unicode_are_read_and_written(rows):
+    strange = "n\udcff.h5"  # the byte 0xFF, as Python names it
+    try:
+        Path(rows).rename(strange)
+    except OSError:
+        pytest.skip("this file system has names of Unicode alone")
+    done = shell("train", strange, *SHORT, "-o", "m\udcff.h5", "--checkpoint", "run")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert fact(done.stdout, "wrote") == r"m\udcff.h5"
+    assert shell("resume", "run", "-q").returncode == 0
+
+
 # --- compare and info -----------------------------------------------------------------------------
 
 

@@ -309,7 +309,7 @@ def _predict(
         probabilities = net.predict_proba(X)[np.arange(len(labels)), second]
         if name is not None and not is_data(name):
             named = console.label_text(labels[0])
-            click.echo(f"{name}: {named}, probability {probabilities[0]:.4f}")
+            click.echo(f"{console.plain(name)}: {named}, probability {probabilities[0]:.4f}")
             continue
         lines = csv.writer(sys.stdout, lineterminator="\n")
         lines.writerow(["row", "class", "probability"])
