@@ -217,6 +217,27 @@ def test_types_off_the_list(write, dtype, word):
     refuses(lambda: data.load_hdf5(path), "'y'", word)
 
 
+@pytest.mark.parametrize("bits", [24, 128])
+def test_numbers_that_numpy_has_not_are_refused_by_their_type(write, bits):
+    path = write(X=ROWS)
+    kind = h5py.h5t.STD_I64LE.copy()
+    kind.set_size(bits // 8)
+    with h5py.File(path, "a") as file:
+        h5py.h5d.create(file.id, b"y", kind, h5py.h5s.create_simple((4,)))
+    refuses(lambda: data.load_hdf5(path), "'y': expected integers", "type integer")
+
+
+def test_floats_of_another_format_are_refused_by_their_type(write):
+    path = write(X=ROWS)
+    kind = h5py.h5t.IEEE_F32LE.copy()  # bfloat16, which h5py reads as float32
+    kind.set_fields(15, 7, 8, 0, 7)
+    kind.set_size(2)
+    with h5py.File(path, "a") as file:
+        array = h5py.h5d.create(file.id, b"y", kind, h5py.h5s.create_simple((4,)))
+        array.write(h5py.h5s.ALL, h5py.h5s.ALL, np.zeros(4, "f4"))
+    refuses(lambda: data.load_hdf5(path), "'y': expected integers", "type float")
+
+
 def _linked(path, name, link):
     with h5py.File(path, "a") as file:
         file[name] = link

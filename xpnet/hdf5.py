@@ -219,7 +219,7 @@ def verify(dataset: h5py.Dataset) -> None:
 
     Raises `DataError` where one does not fit.
     """
-    if dataset.chunks:
+    if dataset.chunks and dataset.size:
         with _reading(_place(dataset.file, dataset.name)):
             for part in dataset.iter_chunks():
                 _ = dataset[part]
