@@ -133,6 +133,27 @@ def test_a_damaged_file_is_refused_in_words(write):
     refuses(lambda: data.load_hdf5(path), "damaged", "expected a whole HDF5 file")
 
 
+@pytest.mark.parametrize("died", [False, True])
+def test_a_file_that_is_being_written_is_refused_in_words(write, died):
+    path = write(X=ROWS, y=[0, 1, 1, 0])
+    code = (
+        "import sys, h5py, os\n"
+        "file = h5py.File(sys.argv[1], 'w', libver='latest')\n"
+        "file.flush()\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.read()\n"
+        "os._exit(0)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        writer.stdout.readline()
+        if died:
+            writer.kill()
+            writer.wait()
+        refuses(lambda: data.load_hdf5(path), "expected a file that nobody writes to", "h5clear")
+
+
 def test_missing_names_list_what_is_there(write):
     path = write(images=ROWS, **{"g/labels": LABELS})
     with h5py.File(path, "a") as file:
