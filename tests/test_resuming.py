@@ -358,6 +358,32 @@ def test_a_killed_owner_leaves_the_folder_free(simple):
     begin()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_killed_owners_child_leaves_the_folder_free(simple):
+    begin, _ = simple
+    begin.folder.mkdir()
+    code = (
+        "import os, sys, time; from xpnet.checkpointing import Checkpoint, Keeper\n"
+        f"with Keeper(Checkpoint({str(begin.folder)!r})):\n"
+        "    child = os.fork()\n"
+        "    if child: print(child, flush=True)\n"
+        "    time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment()
+    ) as owner:
+        child = int(owner.stdout.readline())
+        time.sleep(0.2)  # until the child is there
+        try:
+            with pytest.raises(InputError, match=f"process {owner.pid} trains into"):
+                begin()
+            owner.kill()
+            owner.wait()
+            begin()
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_damaged_checkpoints_are_passed_over(simple, tmp_path):
     begin, go_on = simple
     net = begin()

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
+from weakref import WeakSet
 
 from .backend import Backend, get_backend
 from .checkpoint import load_model, save_model
@@ -125,16 +126,15 @@ class Keeper:
                 f"{self.folder}: expected a checkpoint folder that no other run writes to; got one "
                 f"that process {owner} trains into; wait for it, or choose another folder"
             )
+        _at_work.add(self)
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()).encode())
         self._lock.flush()
 
     def _keep_folder(self) -> None:
         """Raise `OutputError` unless the folder is still this run's: it may have been removed."""
-        held = self._lock
-        assert held is not None
-        path = self.folder / _LOCK
-        if path.exists():
+        held, path = self._lock, self.folder / _LOCK
+        if held is not None and path.exists():
             if os.path.samestat(path.stat(), os.fstat(held.fileno())):
                 return
             raise OutputError(
@@ -147,7 +147,8 @@ class Keeper:
         except (InputError, OSError) as error:
             self._lock = held
             raise OutputError(str(error)) from error
-        held.close()
+        if held is not None:
+            held.close()
 
     def describe(
         self,
@@ -259,6 +260,19 @@ class Keeper:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+_at_work: WeakSet[Keeper] = WeakSet()
+
+
+def _let_go() -> None:
+    """In a forked child: hold no folder of its parent's, whom it may outlive."""
+    for keeper in list(_at_work):
+        keeper.__exit__()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def name_of(part: Any) -> str:
