@@ -414,6 +414,15 @@ def test_another_machine_is_named(simple, monkeypatch):
         go_on()
 
 
+def test_other_instructions_are_named(simple, monkeypatch):
+    begin, go_on = simple
+    begin()
+    found = {"SIMD Extensions": {"found": ["ABACUS"]}}
+    monkeypatch.setattr(np, "show_config", lambda mode: found)
+    with pytest.warns(RuntimeWarning, match="instructions was .* and is ABACUS"):
+        go_on()
+
+
 # --- what goes wrong while it trains --------------------------------------------------------------
 
 

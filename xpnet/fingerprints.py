@@ -64,6 +64,7 @@ def of_machine(backend: Backend, precision: str) -> Facts:
     if isinstance(backend, NumpyBackend):
         blas = _blas()
         words = [blas.get(word) for word in ("internal_api", "version", "architecture")]
+        facts["instructions"] = _instructions()
         facts["BLAS"] = " ".join(map(str, filter(None, words)))
         facts["BLAS threads"] = blas.get("num_threads")
         facts["threads"] = backend.threads
@@ -74,6 +75,13 @@ def _blas() -> Facts:
     """Return what is known of NumPy's BLAS; SciPy may have brought another."""
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     return next((pool for pool in pools if "numpy" in pool["filepath"]), pools[0] if pools else {})
+
+
+def _instructions() -> str:
+    """Return the processor's extensions that NumPy uses: its functions round by them."""
+    config: Any = np.show_config(mode="dicts")
+    found: dict[str, list[str]] = config.get("SIMD Extensions", {})
+    return " ".join([*found.get("baseline", []), *found.get("found", [])])
 
 
 def _processor() -> str:
