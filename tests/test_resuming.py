@@ -1,5 +1,6 @@
 """Checkpoints: a run goes on from any batch as if never interrupted, or is refused in words."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -382,6 +383,18 @@ def test_a_killed_owners_child_leaves_the_folder_free(simple):
             begin()
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def test_what_a_killed_run_left_is_swept_whatever_its_name(simple):
+    begin, go_on = simple
+    begin()
+    names = [".checkpoint-000001-000123.h5.0123456789ab.tmp", ".model.h5.0123456789ab.tmp"]
+    for attempt in (go_on, lambda: begin(warm_start=True)):
+        for name in names:
+            (begin.folder / name).write_bytes(b"half a file")
+        with contextlib.suppress(InputError):
+            attempt()
+        assert [(begin.folder / name).exists() for name in names] == [False, True]
 
 
 def test_damaged_checkpoints_are_passed_over(simple, tmp_path):

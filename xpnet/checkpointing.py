@@ -21,7 +21,7 @@ from weakref import WeakSet
 from .backend import Backend, get_backend
 from .checkpoint import load_model, save_model
 from .errors import InputError, ModelFileError, OutputError, positive, real
-from .files import lock
+from .files import lock, sweep
 from .fingerprints import differences, of_machine, other_data
 from .losses import LOSSES
 from .network import Network
@@ -202,6 +202,7 @@ class Keeper:
         Raises `InputError` where the folder has checkpoints of a run that got further.
         """
         self._mark(epoch)
+        sweep(self.folder, _NAME.pattern)  # of names that may never be written again
         found = files(self.folder)
         if self.pause is None and found and _place(found[-1]) > (epoch, 0):
             raise InputError(

@@ -2,7 +2,7 @@
 
 A temporary file is called ``.NAME.<12 hexadecimal digits>.tmp`` and is locked while its writer
 lives.  What a killed writer left behind is therefore known by its lock, which died with it, and the
-next write of that name sweeps it away.
+next write of that name sweeps it away; the next run in a folder of checkpoints sweeps all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows; nothing is swept there, and its open files cannot be renamed
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_writable", "lock", "write_file"]
+__all__ = ["check_writable", "lock", "sweep", "write_file"]
 
 _BLOCK = 2**20  # bytes that are read back at a time
 
@@ -37,7 +37,7 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         If that fails; a file that was there is untouched, and nothing is left behind.
     """
     path = Path(os.path.realpath(path))
-    _sweep(path)  # first, for the room that it makes
+    sweep(path.parent, re.escape(path.name))  # first, for the room that it makes
     with _fresh_file(path) as (fresh, file):
         file.write(content)
         file.flush()
@@ -132,11 +132,11 @@ def lock(file: IO[bytes], *, wait: bool) -> bool | None:
     return True
 
 
-def _sweep(path: Path) -> None:
-    """Remove what killed writers of *path* left beside it, and nothing else."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.tmp")
+def sweep(folder: Path, names: str) -> None:
+    """Remove what killed writers of files of these *names*, a pattern, left in *folder*."""
+    ours = re.compile(rf"\.{names}\.[0-9a-f]{{12}}\.tmp")
     with contextlib.suppress(OSError):
-        left = [entry for entry in path.parent.iterdir() if ours.fullmatch(entry.name)]
+        left = [entry for entry in folder.iterdir() if ours.fullmatch(entry.name)]
         for entry in left:
             with contextlib.suppress(OSError), entry.open("r+b") as file:
                 if lock(file, wait=False):
