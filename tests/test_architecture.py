@@ -10,6 +10,7 @@ import xpnet
 PACKAGE = Path(xpnet.__file__).parent
 FLOORS = [  # each imports only from those above it
     "errors",
+    "words",
     "interrupts",
     "files",
     "formulas",
