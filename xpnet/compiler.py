@@ -79,7 +79,6 @@ class Trace:
 
     def record(self, name: str, *operands: Any) -> Symbol:
         """Write down an operation; return its result, the known one if it was there before."""
-        """Write down an operation; return its result, the known one if it was there before."""
         if all(not isinstance(o, Symbol) or o.scalar for o in operands):
             raise TypeError(f"{name} of scalars alone: compute it before the formula is called")
         key = (name, *map(text_of, operands))
@@ -90,7 +89,6 @@ class Trace:
 
     def where(self, condition: Symbol, a: Any, b: Any) -> Symbol:
         """Return *a* where the condition holds and *b* elsewhere."""
-        """Choose from *a* and *b*."""
         # A masked copy costs NumPy a mispredicted branch an element; a product does not.
         chosen = self.record("multiply", a, condition)
         if isinstance(b, float) and b == 0.0:
@@ -103,7 +101,6 @@ class Trace:
 
 
 def text_of(operand: Any) -> str:
-    """Return what stands for *operand* in the code."""
     """Return what stands for *operand* in the code."""
     return operand.text if isinstance(operand, Symbol) else repr(operand)
 
@@ -268,7 +265,6 @@ class Compiler:
 
 
 def run_all(parts: Sequence[Callable[..., None]], *scalars: float) -> None:
-    """Call all *parts* in turn."""
     """Call all *parts* in turn."""
     for part in parts:
         part(*scalars)
