@@ -10,7 +10,6 @@ import xpnet
 PACKAGE = Path(xpnet.__file__).parent
 FLOORS = [  # each imports only from those above it
     "errors",
-    "words",
     "interrupts",
     "files",
     "formulas",

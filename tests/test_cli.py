@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn import metrics
 
-from xpnet import cli, data, inspection, jobs
+from xpnet import cli, console, data, inspection, jobs
 from xpnet.activations import ACTIVATIONS
 from xpnet.backend import NumpyBackend
 from xpnet.checkpoint import load_model, save_model
@@ -26,7 +26,6 @@ from xpnet.initializers import INITIALIZERS
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
 from xpnet.training import evaluate, train
-from xpnet.words import duration, percent, rate
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-W", "error", "-m", "xpnet"]
@@ -411,7 +410,7 @@ def test_early_stopping_keeps_the_best_epoch(rng, write, monitor, name, sign):
     validation = data.split(data.load(path), 0.4, 1)[1]
     loss, accuracy = evaluate(net, validation.X, validation.y)
     assert loss == pytest.approx(net.training.history["val_loss"][best], rel=1e-5)
-    assert f"validation accuracy {percent(accuracy)} " in fact(output, "reached")
+    assert f"validation accuracy {console.percent(accuracy)} " in fact(output, "reached")
 
 
 def test_early_stopping_has_a_patience_of_its_own(rng, write):
@@ -542,20 +541,20 @@ def test_what_goes_wrong_before_training_is_one_line(monkeypatch, error, code, w
     ("seconds", "words"), [(0.4, "0:00"), (61, "1:01"), (3600 + 62, "1:01:02")]
 )
 def test_durations(seconds, words):
-    assert duration(seconds) == words
+    assert console._duration(seconds) == words
 
 
 @pytest.mark.parametrize(
     ("speed", "words"), [(1234.5, "1,234 epochs/s"), (2.5, "2.5 epochs/s"), (0.25, "4.0 s/epoch")]
 )
 def test_rates(speed, words):
-    assert rate(speed) == words
+    assert console._rate(speed) == words
 
 
 def test_only_a_perfect_score_is_a_hundred_percent():
-    assert percent(0.99999) == "99.9 %"
-    assert percent(1.0) == "100.0 %"
-    assert percent(0.29) == "29.0 %"
+    assert console.percent(0.99999) == "99.9 %"
+    assert console.percent(1.0) == "100.0 %"
+    assert console.percent(0.29) == "29.0 %"
 
 
 # --- bad input ------------------------------------------------------------------------------------
@@ -789,7 +788,7 @@ def test_evaluate_counts_right_and_wrong(rows):
     net, truth = load_model("model.h5"), data.load(rows)
     taken = net.predict(truth.X)
     right = int(np.sum(taken == truth.y))
-    assert fact(output, "accuracy") == f"{percent(right / 60)} · {right} of 60"
+    assert fact(output, "accuracy") == f"{console.percent(right / 60)} · {right} of 60"
     cells = [[np.sum((truth.y == t) & (taken == p)) for p in (3, 7)] for t in (3, 7)]
     table = [line.split() for line in output.splitlines()[-3:]]
     assert table[0] == ["taken", "for", "3", "taken", "for", "7"]

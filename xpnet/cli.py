@@ -40,7 +40,6 @@ from .metrics import report
 from .network import Network
 from .optimizers import LBFGS, Optimizer, get_optimizer
 from .training import Checkpoint, EarlyStopping, train
-from .words import label_text, percent, plain
 
 __all__ = ["main"]
 
@@ -272,7 +271,7 @@ def _evaluate(
         ("backend", f"{net.backend.name} · {net.backend.device_name}"),
         ("data", console.describe_data(rows, pair)),
         ("threshold", f"{net.threshold:g}"),
-        ("accuracy", f"{percent(right / len(rows))} · {right:,} of {len(rows):,}"),
+        ("accuracy", f"{console.percent(right / len(rows))} · {right:,} of {len(rows):,}"),
     ]
     console.show_facts(out, facts)
     console.show_report(out, report(truth, p, net.threshold))
@@ -309,13 +308,13 @@ def _predict(
         second = (labels == net.classes_[1]).astype(int)
         probabilities = net.predict_proba(X)[np.arange(len(labels)), second]
         if name is not None and not is_data(name):
-            named = label_text(labels[0])
-            click.echo(f"{plain(name)}: {named}, probability {probabilities[0]:.4f}")
+            named = console.label_text(labels[0])
+            click.echo(f"{console.plain(name)}: {named}, probability {probabilities[0]:.4f}")
             continue
         lines = csv.writer(sys.stdout, lineterminator="\n")
         lines.writerow(["row", "class", "probability"])
         for k, (label, probability) in enumerate(zip(labels, probabilities, strict=True)):
-            lines.writerow([k, label_text(label), f"{probability:.6f}"])
+            lines.writerow([k, console.label_text(label), f"{probability:.6f}"])
 
 
 def _open(model: str, backend: str, apart: bool) -> Network:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import shlex
 import sys
 import time
@@ -30,7 +31,6 @@ from .optimizers import LBFGS, Optimizer
 from .plots import decision_boundary, learning_curve, misclassified
 from .state import History
 from .training import Epoch, evaluate
-from .words import count, duration, label_text, percent, plain, rate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +61,15 @@ def _console(*, stderr: bool, quiet: bool) -> Console:
     if not console.file.isatty():
         console.width = 1000
     return console
+
+
+#: What could move a terminal's cursor or change its colours, and what is no Unicode.
+_ODD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """Return *text* with Python's escapes for what a terminal must not be given."""
+    return _ODD.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def show_facts(to: Console, facts: Iterable[tuple[str, str]]) -> None:
@@ -174,8 +183,8 @@ class Progress:
             accuracy = f"{self.watched} accuracy {percent(history['val_accuracy'][-1])}"
         else:
             accuracy = f"accuracy {percent(self.accuracy(epoch.net))}"
-        left = duration((self.epochs - number) / speed)
-        numbers = f"loss {history['loss'][-1]:.4f}  {accuracy}  {rate(speed)}  {left} left"
+        left = _duration((self.epochs - number) / speed)
+        numbers = f"loss {history['loss'][-1]:.4f}  {accuracy}  {_rate(speed)}  {left} left"
         if self.live:
             self.bar.update(self.task, completed=number, numbers=numbers)
         else:
@@ -185,7 +194,36 @@ class Progress:
         self.next = end + max(_INTERVAL, _SHARE * (end - now))
 
 
+def _rate(speed: float) -> str:
+    """Return *speed*, in epochs a second, in words."""
+    if speed >= 10:
+        return f"{speed:,.0f} epochs/s"
+    return f"{speed:.1f} epochs/s" if speed >= 1 else f"{1 / speed:.1f} s/epoch"
+
+
+def _duration(seconds: float) -> str:
+    """Return *seconds* as on a clock."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 # --- in words -------------------------------------------------------------------------------------
+
+
+def percent(fraction: float) -> str:
+    """Return *fraction* in percent, rounded down: 100.0 % only where nothing is missing."""
+    return f"{math.floor(1000 * fraction + 1e-9) / 10:.1f} %"
+
+
+def count(n: int, what: str) -> str:
+    """Return *n* and its noun *what*, in the plural unless there is one."""
+    return f"{n:,} {what}" + "s" * (n != 1)
+
+
+def label_text(label: Any) -> str:
+    """Return a label as text that a terminal may be given: it may be of a file's author."""
+    return plain(label.decode(errors="replace") if isinstance(label, bytes) else str(label))
 
 
 def describe_data(rows: Dataset, pair: Any) -> str:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .checks import check_finite, check_labels, check_X, same_classes
+from .console import count
 from .data import Dataset, load, load_hdf5, load_picture
 from .errors import DataError, InputError, OutputError
 from .files import check_writable
 from .hdf5 import MAX_BYTES, contents, holds, open_file, read_dataset
-from .words import count
 
 if TYPE_CHECKING:
     import h5py

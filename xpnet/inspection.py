@@ -15,14 +15,13 @@ from threadpoolctl import threadpool_info
 from . import __version__, jit
 from .backend import Backend, available_backends, get_backend
 from .checkpoint import build_network, read_model
-from .console import describe_network
+from .console import count, describe_network
 from .data import LAYOUTS, check_declared, class_names
 from .errors import DataError, XpnetError
 from .hdf5 import MAX_BYTES, check_dataset, describe, holds, open_file, verify, walk
 from .hdf5_rules import check_kind
 from .network import Network
 from .seal import read_seal
-from .words import count
 
 if TYPE_CHECKING:
     import h5py
