@@ -387,6 +387,15 @@ def test_another_machine_is_named(simple, monkeypatch):
         go_on()
 
 
+def test_other_cuda_libraries_are_named(double, problem, tmp_path, monkeypatch):
+    X, y, *_ = problem
+    net = Network([4, 3, 1], backend=double, random_state=1)
+    train(net, X, y, optimizer="adam", epochs=2, checkpoint=tmp_path)
+    monkeypatch.setattr(double.xp.cuda.runtime, "runtimeGetVersion", lambda: 13020)
+    with pytest.warns(RuntimeWarning, match="CUDA was 13000 and is 13020"):
+        resume(tmp_path, X, y, backend=double)
+
+
 # --- what goes wrong while it trains --------------------------------------------------------------
 
 

@@ -45,6 +45,17 @@ class NumpyBackend(Backend):
     def device_name(self) -> str:
         return f"NumPy {np.__version__} on the CPU"
 
+    def libraries(self) -> dict[str, Any]:
+        pools = [p for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"]
+        # SciPy may have brought a BLAS of its own.
+        ours = next((p for p in pools if "numpy" in p["filepath"]), pools[0] if pools else {})
+        words = [ours.get(word) for word in ("internal_api", "version", "architecture")]
+        return {
+            "BLAS": " ".join(map(str, filter(None, words))),
+            "BLAS threads": ours.get("num_threads"),
+            "threads": self.threads,
+        }
+
     def is_native(self, array: object) -> bool:
         return isinstance(array, np.ndarray)
 
