@@ -28,6 +28,7 @@ PEERS = {  # each is installed on its own: one that cannot be had leaves its col
         "numba>=0.60",
     ),
     "quality": ("lightgbm",),
+    "gradients": ("jax",),  # a judge of ci/trials/gradients
 }
 IMPORTS = {
     "": "pass",
