@@ -8,6 +8,7 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
@@ -55,6 +56,11 @@ class Examples(NamedTuple):
         return Examples(X, self.y[indices], self.y01[indices], weights)
 
 
+#: scikit-learn gets NumPy's arrays alone, and what it makes them of itself.
+_plainly = config_context(array_api_dispatch=False)
+
+
+@_plainly
 def read_rows(estimator: Any, X: Any, backend: Backend, *, reset: bool = False) -> Any:
     """Return rows *X* as scikit-learn checks them, or as the backend's own array of its device.
 
@@ -84,6 +90,7 @@ def read_rows(estimator: Any, X: Any, backend: Backend, *, reset: bool = False) 
     return X
 
 
+@_plainly
 def read(
     estimator: Any,
     X: Any,
