@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from xpnet import BinaryClassifier
 from xpnet.activations import ACTIVATIONS, Activation
 
 TRIALS = Path(__file__).parents[1] / "ci" / "trials"
@@ -17,6 +18,7 @@ sys.path.append(str(TRIALS))
 SHORT = {
     # the trial, its arguments, and the figure that it must show
     "bad_files": ([], "54 of 54 bad files refused, path and rule named"),
+    "estimator_checks": (["--count", "1"], "0 failed, 0 excused,"),
     "faults": ([], " faults left the old model or the new one"),
     "full_disk": (["--count", "10"], "10 of 10 runs on a full disk ended right"),
     "gradients": (["--count", "1"], "33 gradients of 11 activations and 3 losses are those of"),
@@ -58,6 +60,21 @@ def load(name):
     module = module_from_spec(spec_from_loader(loader.name, loader))
     loader.exec_module(module)
     return module
+
+
+def test_a_check_that_fails_is_counted(monkeypatch):
+    trial = load("estimator_checks")
+    monkeypatch.setattr(BinaryClassifier, "score", lambda self, X, y: "high")
+    result = trial.trial(1)
+    assert not result["good"]
+    assert any("check_array_api_input" in name for name in result["not passed"])
+
+
+def test_no_checks_are_no_proof(monkeypatch):
+    trial = load("estimator_checks")
+    monkeypatch.setattr(trial, "estimator_checks_generator", lambda estimator: iter(()))
+    monkeypatch.setattr(trial, "check_estimator", lambda estimator, **_: [])
+    assert not trial.trial(1)["good"]
 
 
 @pytest.mark.parametrize(
