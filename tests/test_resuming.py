@@ -230,7 +230,7 @@ def test_inspect_says_whether_a_run_can_go_on(simple):
 def test_wrong_settings_are_named(options):
     with pytest.raises(InputError, match=next(iter(options))):
         Checkpoint("folder", **options)
-    with pytest.raises(InputError, match="checkpoint: expected a folder's path; got 3"):
+    with pytest.raises(InputError, match="checkpoint: expected a path, as text or a Path; got 3"):
         Checkpoint(3)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .checks import check_labels, check_lengths, check_X
-from .errors import DataError, InputError, positive, unknown
+from .errors import DataError, InputError, path_text, positive, unknown
 from .hdf5 import MAX_BYTES, contents, find_dataset, holds, open_file, read_dataset, read_text
 from .initializers import RandomSource, draw_seed
 
@@ -75,7 +75,7 @@ def load(path: str | os.PathLike[str] | None = None, split: Split | None = None)
     """
     if path is None:
         return _circles_part(split)
-    if Path(path).suffix.lower() not in (".h5", ".hdf5"):
+    if Path(path_text(path)).suffix.lower() not in (".h5", ".hdf5"):
         raise DataError(f"{path}: expected a data file ending in .h5 or .hdf5")
     return load_hdf5(path, split)
 
@@ -196,6 +196,7 @@ def load_picture(path: str | os.PathLike[str], shape: tuple[int, ...]) -> NDArra
     except ImportError as problem:
         raise InputError("pictures need Pillow: pip install 'xpnet[plot]'") from problem
     _check_picture_shape(shape)
+    path = path_text(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
