@@ -69,6 +69,8 @@ class Checkpoint:
         if self.seconds is not None:
             real("seconds", self.seconds, above=0.0)
         positive("keep", self.keep)
+        if not isinstance(self.note, Mapping):
+            raise InputError(f"note: expected a mapping of names to plain data; got {self.note!r}")
         try:
             json.dumps(self.note, allow_nan=False)
         except (TypeError, ValueError) as error:
