@@ -89,8 +89,12 @@ class Problem:
         """Return ``Σ w l / Σ w`` at the parameters *theta*, which are named as xpnet names them."""
         return self._mean_loss(xp, theta, [])
 
-    def nearest_kink(self, theta: Mapping[str, Any]) -> float:
-        """Return how near to a bend of activation or loss the rows come."""
+    def clearance(self, theta: Mapping[str, Any]) -> float:
+        """Return how near the rows come to where no judge could be exact.
+
+        That is a bend of the activation or the loss; or units that are nearly equal, of which
+        layer normalisation is steep: their standard deviation counts, divided by 100.
+        """
         bends: list[Any] = []
         self._mean_loss(np, theta, bends)
         return min(float(np.abs(bend).min()) for bend in bends)
@@ -102,7 +106,9 @@ class Problem:
             if f"gamma{l}" in theta:
                 centered = Z - Z.mean(axis=1, keepdims=True)
                 variance = (centered**2).mean(axis=1, keepdims=True)
-                Z = theta[f"gamma{l}"].T * centered / xp.sqrt(variance + EPSILON)
+                spread = xp.sqrt(variance + EPSILON)
+                bends.append(spread / 100.0)
+                Z = theta[f"gamma{l}"].T * centered / spread
             Z = Z + theta[f"b{l}"].T
             bends.append(Z)
             A = ACTIVATIONS[self.activation](xp, Z) * mask
