@@ -299,6 +299,8 @@ def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
         ({"layer_sizes": [3, 4, 2]}, "the last one 1 because the classifier is binary"),
         ({"layer_sizes": [3, 2.5, 1]}, "layer_sizes: expected integers"),
         ({"layer_sizes": 3}, "layer_sizes: expected integers"),
+        ({"layer_sizes": [3, 10**20, 1]}, r"layer_sizes: expected at most 3e\+14 parameters; got"),
+        ({"layer_sizes": [3, 10**400, 1]}, "layer_sizes: .*give smaller layers"),
         ({"activation": "rleu"}, "activation: expected one of elu, gelu, .* tanh; got 'rleu'"),
         ({"activation": ["relu", "tanh"]}, "one for each of the 1 hidden layers; got 2"),
         ({"activation": None}, "activation: expected one of .* got None"),

@@ -228,11 +228,14 @@ def test_inspect_says_whether_a_run_can_go_on(simple):
         assert dict(facts)["checkpoint"] == words
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"seconds": 0}, {"keep": 0}, {"note": {1j: 1}}])
+@pytest.mark.parametrize(
+    "options",
+    [{"every": 0}, {"seconds": 0}, {"keep": 0}, {"note": {1j: 1}}, {"note": [1]}, {"note": None}],
+)
 def test_wrong_settings_are_named(options):
     with pytest.raises(InputError, match=next(iter(options))):
         Checkpoint("folder", **options)
-    with pytest.raises(InputError, match="checkpoint: expected a folder's path; got 3"):
+    with pytest.raises(InputError, match="checkpoint: expected a path, as text or a Path; got 3"):
         Checkpoint(3)
 
 
@@ -293,6 +296,8 @@ def test_what_cannot_be_stored_is_given_again(simple, problem):
     for name, words in [("loss", "'mine'; got None"), ("callback", "watch; got none")]:
         with pytest.raises(InputError, match=f"{name}: expected .*{words}"):
             go_on(validation_data=(V, v), **{**own, name: None})
+    with pytest.raises(InputError, match="callback: expected those of the run, watch; got ndarra"):
+        go_on(validation_data=(V, v), **{**own, "callback": np.array("adam")})
     with pytest.raises(InputError, match="metrics: expected those of the run, f1, half; got half"):
         go_on(validation_data=(V, v), **{**own, "metrics": [half]})
     with pytest.raises(InputError, match="loss: expected that of the run, 'mine'; got 'focal'"):

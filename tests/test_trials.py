@@ -4,16 +4,24 @@ import json
 import os
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
 
+from xpnet import BinaryClassifier
+from xpnet.activations import ACTIVATIONS, Activation
+
 TRIALS = Path(__file__).parents[1] / "ci" / "trials"
+sys.path.append(str(TRIALS))
 SHORT = {
     # the trial, its arguments, and the figure that it must show
     "bad_files": ([], "54 of 54 bad files refused, path and rule named"),
+    "estimator_checks": (["--count", "1"], "0 failed, 0 excused,"),
     "faults": ([], " faults left the old model or the new one"),
     "full_disk": (["--count", "10"], "10 of 10 runs on a full disk ended right"),
+    "gradients": (["--count", "1"], "33 gradients of 11 activations and 3 losses are those of"),
     "kill_training": (["--count", "20"], "ended with the bits of a run that was never killed"),
     "kills": (["--count", "20"], "20 of 20 kills while saving left a whole model"),
     "stops": (["--count", "4"], "4 of 4 commands that a signal stopped could be resumed"),
@@ -41,3 +49,46 @@ def test_trial(name):
     result = json.loads(done.stdout)
     assert result["good"] is True
     assert figure in result["figure"]
+
+
+# --- they can fail --------------------------------------------------------------------------------
+
+
+def load(name):
+    """The trial of that name as a module."""
+    loader = SourceFileLoader(f"trial_{name}", str(TRIALS / name))
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
+
+
+def test_a_check_that_fails_is_counted(monkeypatch):
+    trial = load("estimator_checks")
+    monkeypatch.setattr(BinaryClassifier, "score", lambda self, X, y: "high")
+    result = trial.trial(1)
+    assert not result["good"]
+    assert any("check_array_api_input" in name for name in result["not passed"])
+
+
+def test_no_checks_are_no_proof(monkeypatch):
+    trial = load("estimator_checks")
+    monkeypatch.setattr(trial, "estimator_checks_generator", lambda estimator: iter(()))
+    monkeypatch.setattr(trial, "check_estimator", lambda estimator, **_: [])
+    assert not trial.trial(1)["good"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "judges"),
+    [(1.001, ["finite differences", "complex step"]), (1 + 1e-10, ["complex step"])],
+)
+def test_a_wrong_derivative_is_found(factor, judges, monkeypatch):
+    right = ACTIVATIONS["tanh"]
+    wrong = Activation("tanh", right.value, lambda xp, dA, A: right.gradient(xp, dA, A) * factor)
+    monkeypatch.setitem(ACTIVATIONS, "tanh", wrong)
+    result = load("gradients").trial(1)
+    assert not result["good"]
+    off = result["largest relative difference"]
+    for name in judges:
+        difference, words = off[name]
+        assert difference > result["limits"][name]
+        assert words.startswith("tanh ")

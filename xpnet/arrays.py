@@ -100,7 +100,10 @@ def as_kind_of(like: Any, array: Any) -> Any:
     if dlpack_device(like) is None or type(like) is type(array):
         return array
     named = getattr(like, "__array_namespace__", None)
-    return (array_namespace(like) if named is None else named()).from_dlpack(array)
+    made = (array_namespace(like) if named is None else named()).from_dlpack(array)
+    device = getattr(like, "device", None)
+    # A library may have several devices on the host, as array-api-strict has.
+    return made if device is None or made.device == device else made.to_device(device)
 
 
 def on_host(array: Any, name: str = "array") -> np.ndarray:

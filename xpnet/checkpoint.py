@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from .backend import PRECISIONS, Backend, dtype_of, get_backend
-from .errors import DataError, ModelFileError, known, positive, real, unknown
+from .errors import DataError, ModelFileError, known, path_text, positive, real, unknown
 from .files import write_file
 from .hdf5 import open_file, read_all
 from .layout import Layout
@@ -61,7 +61,7 @@ def save_model(net: Network, path: str | os.PathLike[str]) -> None:
     OutputError
         If the file cannot be written.
     InputError
-        If *net* is no network.
+        If *net* is no network, or *path* no path.
     """
     check_network(net)
     body = _body(net)
@@ -155,10 +155,12 @@ def load_model(path: str | os.PathLike[str], backend: str | Backend = "auto") ->
     ------
     ModelFileError
         If the file is missing, is something else, is damaged, or is newer than this xpnet.
+    InputError
+        If *path* is no path.
     BackendUnavailable
         If the backend is not to be had here.
     """
-    target = get_backend(backend)
+    target, path = get_backend(backend), path_text(path)
     return build_network(path, read_model(path), target)
 
 

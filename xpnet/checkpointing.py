@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 
 from .backend import Backend, get_backend
 from .checkpoint import load_model, save_model
-from .errors import InputError, ModelFileError, OutputError, positive, real
+from .errors import InputError, ModelFileError, OutputError, path_text, positive, real
 from .files import lock
 from .fingerprints import differences, of_machine, other_data
 from .losses import LOSSES
@@ -64,13 +64,14 @@ class Checkpoint:
     note: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.folder, (str, os.PathLike)):
-            raise InputError(f"checkpoint: expected a folder's path; got {self.folder!r}")
+        path_text(self.folder, "checkpoint")
         if self.every is not None:
             object.__setattr__(self, "every", positive("every", self.every))
         if self.seconds is not None:
             real("seconds", self.seconds, above=0.0)
         positive("keep", self.keep)
+        if not isinstance(self.note, Mapping):
+            raise InputError(f"note: expected a mapping of names to plain data; got {self.note!r}")
         try:
             json.dumps(self.note, allow_nan=False)
         except (TypeError, ValueError) as error:

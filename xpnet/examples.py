@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
@@ -33,6 +36,25 @@ class Examples(NamedTuple):
         return Examples(X, self.y[indices], self.y01[indices], weights)
 
 
+#: scikit-learn gets NumPy's arrays alone, and what it makes them of itself.
+_plainly = config_context(array_api_dispatch=False)
+
+
+@contextmanager
+def _in_words(names: str) -> Iterator[None]:
+    """What an array of one's own raises where it is read is no error of scikit-learn's checks."""
+    try:
+        yield
+    except (ValueError, TypeError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{names}: expected what NumPy can read; got what raised {type(error).__name__}: "
+            f"{error}; make it an array first"
+        ) from error
+
+
+@_plainly
 def read_rows(estimator: Any, X: Any, backend: Backend, *, reset: bool = False) -> Any:
     """Return rows *X* as scikit-learn checks them, or as the backend's own array of its device.
 
@@ -45,7 +67,8 @@ def read_rows(estimator: Any, X: Any, backend: Backend, *, reset: bool = False) 
     check_unchanged(X, "X")
     if is_on_host(X):
         X = from_dlpack_on_host(X, "X")
-        return validate_data(estimator, X, accept_sparse="csr", reset=reset)
+        with _in_words("X"):
+            return validate_data(estimator, X, accept_sparse="csr", reset=reset)
     X = check_X(X)
     if not backend.is_native(X) and not is_sparse(X):
         device = dlpack_device(X)
@@ -62,6 +85,7 @@ def read_rows(estimator: Any, X: Any, backend: Backend, *, reset: bool = False) 
     return X
 
 
+@_plainly
 def read(
     estimator: Any,
     X: Any,
@@ -81,11 +105,13 @@ def read(
     y = from_dlpack_on_host(y, "y")
     if is_on_host(X):
         X = from_dlpack_on_host(X, "X")
-        X, y = validate_data(estimator, X, y, accept_sparse="csr", reset=reset)
+        with _in_words("X and y"):
+            X, y = validate_data(estimator, X, y, accept_sparse="csr", reset=reset)
     else:
         X = read_rows(estimator, X, backend, reset=reset)
-    check_classification_targets(y)
-    kind = type_of_target(y, input_name="y")
+    with _in_words("y"):
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
     if kind != "binary":
         raise InputError(
             f"Only binary classification is supported. The type of the target is {kind}."

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from .errors import OutputError
+from .errors import OutputError, path_text
 
 try:
     import fcntl
@@ -35,8 +35,10 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     ------
     OutputError
         If that fails; a file that was there is untouched, and nothing is left behind.
+    InputError
+        If *path* is no path.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(path_text(path)))
     _sweep(path)  # first, for the room that it makes
     with _fresh_file(path) as (fresh, file):
         file.write(content)
@@ -60,8 +62,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     ------
     OutputError
         If the path is a folder, or its folder is missing or may not be written to.
+    InputError
+        If *path* is no path.
     """
-    with _fresh_file(Path(os.path.realpath(path))):
+    with _fresh_file(Path(os.path.realpath(path_text(path)))):
         pass
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .errors import InputError, several
+from .errors import InputError, flag, several
 from .formulas import Array, sigmoid
 from .losses import Loss
 from .metrics import Metric, get_metric
@@ -38,7 +38,7 @@ class EarlyStopping(Settings):
     Raises
     ------
     InputError
-        If a number is out of its range.
+        If an argument is none of those.
     """
 
     name: ClassVar = "early_stopping"
@@ -51,6 +51,12 @@ class EarlyStopping(Settings):
     patience: int = 10
     min_delta: float = 0.0
     restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.monitor, str):
+            raise InputError(f"monitor: expected a name of the history; got {self.monitor!r}")
+        object.__setattr__(self, "restore_best", flag("restore_best", self.restore_best))
 
     def best(self, values: Sequence[float], *, greater: bool) -> int:
         """Return which of *values*, one an epoch, is the best; *greater* ones are, or smaller."""
