@@ -14,7 +14,7 @@ SHORT = {
     "bad_files": ([], "54 of 54 bad files refused, path and rule named"),
     "every_batch": (["--count", "10"], "10 of 10 runs killed after a batch and resumed were equal"),
     "faults": ([], " faults left the old model or the new one"),
-    "full_disk": (["--count", "10"], "10 of 10 runs on a full disk ended right"),
+    "full_disk": (["--count", "16"], "16 of 16 runs that could not write ended right"),
     "kill_training": (["--count", "20"], "ended with the bits of a run that was never killed"),
     "kills": (["--count", "20"], "20 of 20 kills while saving left a whole model"),
     "soak": (["--count", "8"], "8,000 steps in 8 parts came to the bits of a run that never stop"),
