@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.counting_double import CountingDouble
+from tests.unprivileged import unprivileged
 from xpnet import Adam, ModelFileError, Network, load_model, save_model, schedules, train
 from xpnet.backend import CupyBackend
 from xpnet.optimizers import OPTIMIZERS
@@ -687,16 +688,25 @@ def test_a_symlink_stays_one(tmp_path):
     assert_same(trained()[0], load_model(link, "numpy"))
 
 
-def test_loading_writes_nothing(saved):
-    before = saved.read_bytes()
-    saved.chmod(0o400)
-    saved.parent.chmod(0o500)
-    try:
-        load_model(saved, "numpy")
-    finally:
-        saved.parent.chmod(0o700)
-    assert saved.read_bytes() == before
-    assert only(saved)
+def test_loading_writes_nothing_and_needs_no_permission_to():
+    with unprivileged() as folder:
+        path = folder / "model.h5"
+        save_model(trained()[0], path)
+        before = path.read_bytes()
+        path.chmod(0o400)
+        folder.chmod(0o500)
+        load_model(path, "numpy")
+        assert path.read_bytes() == before
+        assert only(path)
+
+
+def test_what_may_not_be_read_is_refused():
+    with unprivileged() as folder:
+        path = folder / "model.h5"
+        save_model(trained()[0], path)
+        path.chmod(0)
+        with refuses(ModelFileError, "model.h5", "expected a model file", "Permission denied"):
+            load_model(path, "numpy")
 
 
 def test_a_moved_file_is_the_same_model(saved, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unprivileged import unprivileged
 from xpnet.errors import OutputError
 from xpnet.files import check_writable, write_file
 
@@ -263,19 +264,25 @@ def test_pipes_and_devices_are_not_replaced(tmp_path):
     assert only(pipe)
 
 
-def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    try:
-        if os.access(folder, os.W_OK):  # the superuser may always write; so play the refusal
-            refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            monkeypatch.setattr(io, "open", failing(refused))
+def test_an_unwritable_folder_is_refused():
+    with unprivileged() as folder:
+        folder.chmod(0o500)
         for act in both(folder / "model.h5"):
             with refuses("model.h5: expected a place that can be written", "Permission denied"):
                 act()
         assert list(folder.iterdir()) == []
-    finally:
-        folder.chmod(0o700)
+
+
+def test_what_may_not_be_written_to_is_replaced_all_the_same():
+    with unprivileged() as folder:
+        path = folder / "model.h5"
+        path.write_bytes(OLD)
+        path.chmod(0o400)  # of the file; to rename over it, one needs the folder's
+        check_writable(path)
+        write_file(path, NEW)
+        assert path.read_bytes() == NEW
+        assert stat.S_IMODE(path.stat().st_mode) == 0o400
+        assert only(path)
 
 
 def test_output_errors_are_os_errors(tmp_path):
@@ -283,18 +290,20 @@ def test_output_errors_are_os_errors(tmp_path):
         check_writable(tmp_path)
 
 
-def test_check_writable_leaves_no_trace(path):
-    check_writable(path)
-    assert list(path.parent.iterdir()) == []
-    path.write_bytes(OLD)
-    path.chmod(0o400)
-    before = path.stat()
-    check_writable(str(path))
-    after = path.stat()
-    assert path.read_bytes() == OLD
-    assert (before.st_mtime_ns, before.st_ino, before.st_mode) == (
-        after.st_mtime_ns,
-        after.st_ino,
-        after.st_mode,
-    )
-    assert only(path)
+def test_check_writable_leaves_no_trace():
+    with unprivileged() as folder:
+        path = folder / "model.h5"
+        check_writable(path)
+        assert list(folder.iterdir()) == []
+        path.write_bytes(OLD)
+        path.chmod(0o400)
+        before = path.stat()
+        check_writable(str(path))
+        after = path.stat()
+        assert path.read_bytes() == OLD
+        assert (before.st_mtime_ns, before.st_ino, before.st_mode) == (
+            after.st_mtime_ns,
+            after.st_ino,
+            after.st_mode,
+        )
+        assert only(path)

@@ -48,8 +48,17 @@ class _Commands(click.Group):
     """Turns what went wrong into one message and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
+        plain = {**options, "standalone_mode": False}
+        if not options.get("standalone_mode", True):
+            return super().main(*args, **plain)
         try:
-            return super().main(*args, **options)
+            sys.exit(super().main(*args, **plain))
+        except click.Abort:  # by Ctrl-C, for which click itself would exit with 1
+            console.fail("interrupted")
+            sys.exit(130)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
         except (OSError, UnicodeEncodeError) as error:  # click has ended quietly for a closed pipe
             console.fail_to_print(error)
             sys.exit(1)
@@ -60,9 +69,6 @@ class _Commands(click.Group):
         except (XpnetError, MemoryError) as error:
             console.fail(error)
             raise click.exceptions.Exit(1) from error
-        except KeyboardInterrupt:
-            console.fail("interrupted")
-            raise click.exceptions.Exit(130) from None
 
 
 _settings = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}

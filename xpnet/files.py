@@ -26,6 +26,7 @@ except ImportError:  # Windows; nothing is swept there, and its open files canno
 __all__ = ["check_writable", "lock", "write_file"]
 
 _BLOCK = 2**20  # bytes that are read back at a time
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp", re.DOTALL)
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
@@ -138,10 +139,11 @@ def lock(file: IO[bytes], *, wait: bool) -> bool | None:
 
 def _sweep(path: Path) -> None:
     """Remove what killed writers of *path* left beside it, and nothing else."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.tmp")
     with contextlib.suppress(OSError):
-        left = [entry for entry in path.parent.iterdir() if ours.fullmatch(entry.name)]
-        for entry in left:
+        for entry in list(path.parent.iterdir()):
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found is None or found[1] != path.name:
+                continue
             with contextlib.suppress(OSError), entry.open("r+b") as file:
                 if lock(file, wait=False):
                     entry.unlink()
