@@ -16,7 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.counting_double import CountingDouble
-from xpnet import Adam, ModelFileError, Network, load_model, save_model, schedules, train
+from xpnet import (
+    Adam,
+    Checkpoint,
+    InputError,
+    ModelFileError,
+    Network,
+    load_model,
+    save_model,
+    schedules,
+    train,
+)
 from xpnet.backend import CupyBackend
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.seal import FORMAT
@@ -231,6 +241,28 @@ def test_numpys_own_numbers_are_saved(path):
 
 
 def test_a_model_opens_on_another_backend(path):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("threshold", v) for v in (-0.1, 1.1, float("nan"), "0.5")]
+    + [("temperature", v) for v in (0.0, -1.0, float("inf"), None)],
+)
+def test_what_could_not_be_loaded_is_not_saved(saved, name, value):
+    before, (net, *_) = saved.read_bytes(), trained()
+    setattr(net, name, value)
+    with refuses(InputError, f"{name}: expected a number .*; got {value!r}"):
+        save_model(net, saved)
+    assert saved.read_bytes() == before
+    assert only(saved)
+
+
+@pytest.mark.parametrize("threshold", [0, 1])
+def test_the_ends_of_a_threshold_come_back(path, threshold):
+    net, *_ = trained()
+    net.threshold = threshold
+    save_model(net, path)
+    assert load_model(path, "numpy").threshold == threshold
+
+
     device, *_ = trained(CupyBackend(CountingDouble()))
     save_model(device, path)
     on_numpy = load_model(path, "numpy")
