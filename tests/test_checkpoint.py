@@ -23,6 +23,7 @@ from xpnet import (
     ModelFileError,
     Network,
     load_model,
+    resume,
     save_model,
     schedules,
     train,
@@ -745,6 +746,46 @@ def test_wrong_pauses_are_refused(tmp_path, change, words):
     resealed(path, change)
     with refuses(ModelFileError, path.name, *words):
         load_model(path, "numpy")
+
+
+def without_vector(name):
+    """Take a vector out of a checkpoint, and out of its list."""
+
+    def change(file, meta):
+        del file[f"pause/{name}"]
+        meta["training"]["pause"]["vectors"].remove(name)
+
+    return change
+
+
+FACT = {"shape": [20, 3], "dtype": "float32", "sha256": "0" * 64}
+#: What is changed in a checkpoint that opens as a model, but that no run of this format wrote.
+STRANGE_PAUSES = {
+    "a setting less": drop("training", "pause", "call", "shuffle"),
+    "a setting more": put("training", "pause", "call", "hurry", value=True),
+    "a setting of another kind": put("training", "pause", "call", "epochs", value="3"),
+    "no data": put("training", "pause", "call", "data", value=None),
+    "data in words": put("training", "pause", "call", "data", "X", value="rows"),
+    "data of more": put("training", "pause", "call", "data", "X", value=FACT | {"file": "X"}),
+    "data of less": drop("training", "pause", "call", "data", "y", "sha256"),
+    "no good parameters": without_vector("good"),
+    "no start of the epoch": without_vector("start"),
+}
+
+
+@pytest.mark.parametrize("change", STRANGE_PAUSES.values(), ids=STRANGE_PAUSES)
+def test_checkpoints_of_strange_runs_are_passed_over(tmp_path, change):
+    net, X, y = trained(checkpoint=Checkpoint(tmp_path, seconds=1e-9, keep=99))
+    path = tmp_path / "checkpoint-000001-000001.h5"
+    for other in tmp_path.glob("*.h5"):
+        if other != path:
+            other.unlink()
+    shutil.copy(path, tmp_path / "checkpoint-000001-000002.h5")
+    resealed(tmp_path / "checkpoint-000001-000002.h5", change)
+    words = r"passed over a checkpoint: .*-000002\.h5: expected a checkpoint of this format"
+    with pytest.warns(RuntimeWarning, match=words):
+        again, _ = resume(tmp_path, X, y)
+    assert_same(net, again)
 
 
 def test_resealing_alone_is_no_fault(saved):
