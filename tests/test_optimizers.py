@@ -203,6 +203,12 @@ def test_defaults_are_as_documented(name):
     assert found == NONE | DEFAULTS[name]
 
 
+@pytest.mark.parametrize("kind", [Adam, AdamW, NAdam])
+def test_adams_numbers_may_be_given_in_order(kind):
+    named = kind(learning_rate=0.1, schedule="cosine", beta_1=0.8, beta_2=0.7, epsilon=1e-3)
+    assert kind(0.1, "cosine", 0.8, 0.7, 1e-3) == named
+
+
 @pytest.mark.parametrize("name", FIRST_ORDER)
 def test_defaults_are_pytorchs(torch, name):
     kinds = {kind.__name__.lower(): kind for kind in vars(torch.optim).values() if callable(kind)}
