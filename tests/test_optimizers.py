@@ -352,6 +352,18 @@ def test_wrong_hyper_parameters_are_named(kind, settings, words):
         get_optimizer(kind.name, **settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sgd", {"alpha": 0, "l1": 0, "weight_decay": 0, "momentum": 0}),
+        ("nadam", {"beta_1": 0, "beta_2": 0, "momentum_decay": 0, "epsilon": 1e-300}),
+        ("lbfgs", {"memory": 1, "tolerance": 1e-300}),
+    ],
+)
+def test_the_least_that_may_be_given_is_taken(name, settings):
+    assert settings.items() <= get_optimizer(name, **settings).as_dict().items()
+
+
 def test_unknown_names_are_named():
     with pytest.raises(
         InputError, match=r"optimizer: expected one of adagrad, .* sgd; got 'newton'"
