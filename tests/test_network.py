@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ from xpnet import (
     Network,
     check_gradients,
     evaluate,
+    get_backend,
     save_model,
     textbook,
     train,
@@ -271,24 +274,74 @@ def test_device_rows_give_device_arrays(backend, rng):
     assert isinstance(net.predict(there), np.ndarray)
 
 
-def test_pictures_are_flattened_and_divided_by_255(backend, rng):
-    pictures = rng.integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+@pytest.mark.parametrize("shape", [(4, 5, 3), (12, 5)])
+def test_pictures_are_flattened_and_divided_by_255(backend, rng, shape):
+    pictures = rng.integers(0, 256, (6, *shape), dtype=np.uint8)
     net = Network([60, 3, 1], backend=backend, precision="float64", random_state=0)
     np.testing.assert_array_equal(
         net.predict_proba(pictures), net.predict_proba(pictures.reshape(6, -1) / 255)
     )
     rows = pictures.reshape(6, -1)
     assert not np.array_equal(net.predict_proba(rows), net.predict_proba(pictures))  # numbers
-    net.picture_shape = (4, 5, 3)
+    net.picture_shape = shape
     np.testing.assert_array_equal(net.predict_proba(rows), net.predict_proba(pictures))
 
 
-def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
-    X, _ = problem(rng, 3, 50)
+@pytest.mark.parametrize("chunk", [4 * 7, 1])
+@pytest.mark.parametrize("scaling", [None, "standard"])
+def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng, chunk, scaling):
+    X, y = problem(rng, 3, 50)
     net = Network([3, 4, 1], backend=backend, precision="float64", random_state=0)
+    train(net, X, y, optimizer="sgd", epochs=1, scaling=scaling)
     whole = net.decision_function(X)
-    monkeypatch.setattr(backend, "chunk", 4 * 7)
+    monkeypatch.setattr(backend, "chunk", chunk)
     np.testing.assert_allclose(net.decision_function(X), whole, rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_a_prediction_takes_the_room_of_a_chunk(monkeypatch, kind):
+    m, n = 20_000, 100
+    backend, X = get_backend("numpy"), scipy.sparse.eye_array(m, n, format="csr")
+    rows = X if kind == "sparse" else X.toarray()
+    net = Network([n, 50, 1], backend=backend, precision="float64", random_state=0)
+    monkeypatch.setattr(backend, "chunk", 10_000)
+    tracemalloc.start()
+    net.decision_function(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < m * 50 * 8 / 4, "a quarter of what the hidden layer would take"
+
+
+def test_scaling_takes_the_room_of_a_chunk(monkeypatch):
+    """And of the scaled rows themselves, in the network's dtype."""
+    m, n = 20_000, 100
+    backend, X = get_backend("numpy"), np.random.default_rng(0).standard_normal((m, n))
+    net = Network([n, 1], backend=backend, precision="float32", random_state=0)
+    train(net, X[:100], X[:100, 0] > 0, optimizer="sgd", epochs=1, scaling="standard")
+    monkeypatch.setattr(backend, "chunk", 10_000)
+    tracemalloc.start()
+    net.decision_function(X)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.25 * m * n * 4
+
+
+def test_a_temperature_divides_logits(backend, rng):
+    X, _ = problem(rng, 3, 5)
+    net = Network([3, 4, 1], backend=backend, random_state=0)
+    logits = net.decision_function(X)
+    for temperature in (2.0, 0.5, 1.0):
+        net.temperature = temperature
+        np.testing.assert_array_equal(net.decision_function(X), logits / np.float32(temperature))
+
+
+def test_a_probability_at_the_threshold_is_not_above_it(backend):
+    net = Network([3, 1], init={"W1": np.zeros((1, 3))}, backend=backend)
+    X = np.ones((2, 3))
+    assert net.predict_proba(X).tolist() == [[0.5, 0.5]] * 2
+    assert net.predict(X).tolist() == [0, 0]
+    net.threshold = 0.49
+    assert net.predict(X).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -340,7 +340,8 @@ def _pause_of(path: Path, net: Network) -> Pause:
     good = good and isinstance(facts, dict)
     for fact in facts.values() if good and isinstance(facts, dict) else []:
         good = good and isinstance(fact, dict) and set(fact) == {"shape", "dtype", "sha256"}
-    if not good or "good" not in pause.vectors or (pause.sums is not None) != bool(pause.batch):
+    needed = {"good", "start"} if pause.batch else {"good"}
+    if not good or not needed <= set(pause.vectors):
         raise ModelFileError(f"{path}: expected a checkpoint of this format; got another's")
     return pause
 
