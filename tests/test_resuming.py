@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 import weakref
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,8 @@ def test_wrong_settings_are_named(options):
         Checkpoint("folder", **options)
     with pytest.raises(InputError, match="checkpoint: expected a folder's path; got 3"):
         Checkpoint(3)
+    with pytest.raises(FrozenInstanceError):  # what was checked stays as it was
+        Checkpoint("folder").keep = 0
 
 
 # --- what is refused ------------------------------------------------------------------------------
