@@ -692,6 +692,14 @@ def test_wrong_contents_under_a_good_seal_are_refused(saved, change, words):
         load_model(saved, "numpy")
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16", "float16"])
+def test_a_model_of_tensor_cores_opens_where_there_are_none(saved, precision):
+    resealed(saved, put("precision", value=precision))
+    assert load_model(saved, "numpy").precision == "float32"
+    assert load_model(saved, CupyBackend(CountingDouble())).precision == precision
+    assert_same(trained()[0], load_model(saved, "numpy"))
+
+
 @pytest.mark.parametrize("clip", [0.0, -1.0, "3"])
 def test_a_wrong_clip_of_scaled_rows_is_refused(path, clip):
     save_model(trained(scaling="robust")[0], path)

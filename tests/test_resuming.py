@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 import weakref
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -251,6 +252,8 @@ def test_wrong_settings_are_named(options):
         Checkpoint("folder", **options)
     with pytest.raises(InputError, match="checkpoint: expected a path, as text or a Path; got 3"):
         Checkpoint(3)
+    with pytest.raises(FrozenInstanceError):  # what was checked stays as it was
+        Checkpoint("folder").keep = 0
 
 
 # --- what is refused ------------------------------------------------------------------------------
