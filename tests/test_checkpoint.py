@@ -44,6 +44,7 @@ LABELS = {
     "floats": np.array([0.1, 1e300]),
     "float32": np.array([0.1, 2.5], "float32"),
     "text": np.array(["cat", "non-cat: é 猫"]),
+    "text that is no Unicode": np.array(["b", "\ud800"]),
     "bytes": np.array([b"cat", b"\xff\x00x"]),
     "objects": np.array(["a", "b"], dtype=object),
     "StringDType": np.array(["a", "b"], dtype=np.dtypes.StringDType()),
@@ -202,6 +203,15 @@ def test_labels_of_every_kind_come_back(path, labels):
         net.classes_.dtype.kind, net.classes_.dtype.kind
     )
     assert other.predict(X).tolist() == net.predict(X).tolist()
+
+
+def test_classes_of_any_kind_come_back(path):
+    classes = np.array(["b", "a"], dtype=object)  # as of a column of a DataFrame
+    net, *_ = trained(labels=["a", "b"], classes=classes)
+    save_model(net, path)
+    assert load_model(path, "numpy").classes_.tolist() == ["b", "a"]
+    net, *_ = trained(labels=["a", "b"], classes=["b", np.str_("a")])
+    assert net.classes_.tolist() == ["b", "a"]
 
 
 def test_validation_history_and_hyper_parameters_come_back(path):

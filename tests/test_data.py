@@ -337,6 +337,9 @@ def test_any_two_labels_make_the_round_trip(pair, bits, flip, as_object):
     assert classes[y01].tolist() == y
 
 
+MAYBE_TEXT = np.dtypes.StringDType(na_object=None)
+
+
 @pytest.mark.parametrize(
     ("y", "classes", "words"),
     [
@@ -357,11 +360,23 @@ def test_any_two_labels_make_the_round_trip(pair, bits, flip, as_object):
         ([], None, ["got (0,); give one label for each row"]),
         ([[0, 1], [1]], None, ["expected an array"]),
         ([1j, 2], None, ["got complex128"]),
+        ([0, 1], [0j, 1], ["classes: expected numbers", "got complex128"]),
+        ([0, 1], np.ma.array([0, 1], mask=[0, 1]), ["classes: expected a plain array"]),
+        ([0, 1], {0, 1}, ["classes: expected an array; got a set"]),
+        (np.array(["a", None, "b"], MAYBE_TEXT), None, ["one type; got 2 × str, 1 × NoneType"]),
         (np.ma.array([0, 1], mask=[0, 1]), None, ["masked"]),
+        ([0, 1, np.ma.masked], None, ["got masked ones"]),
     ],
 )
 def test_labels_that_are_not_of_two_classes(y, classes, words):
     refuses(lambda: checks.check_labels(y, classes), *words, error=InputError)
+
+
+@pytest.mark.skipif(np.dtype("longdouble").itemsize == 8, reason="this system has no long double")
+def test_labels_that_no_file_could_keep():
+    y = np.array([0.0, 1.0], "longdouble")
+    for labels, classes in [(y, None), ([0, 1], y)]:
+        refuses(lambda: checks.check_labels(labels, classes), "got float", error=InputError)  # noqa: B023
 
 
 def test_one_class_may_be_evaluated_where_both_are_known():
@@ -391,6 +406,7 @@ def test_check_x_leaves_arrays_alone():
         (ROWS.astype(object), ["numbers; got dtype object of shape (4, 3); encode"]),
         ([[1, 2], [3]], ["rows: expected an array"]),
         (np.ma.array(ROWS), ["got a masked one"]),
+        (list(np.ma.array(ROWS)), ["got masked ones"]),
     ],
 )
 def test_check_x_refuses(X, words):

@@ -201,7 +201,7 @@ def test_a_metric_that_is_no_number_ends_training_with_the_epochs_before(noisy):
         return np.nan if len(calls) == 3 else len(calls)
 
     classifier = quick(monitor=odd)
-    with pytest.raises(InputError, match="odd: expected a number; got nan"):
+    with pytest.raises(InputError, match="odd: expected a finite number; got nan"):
         classifier.fit(X, y)
     assert classifier.n_iter_ == 2
     assert classifier.predict(X).shape == (1200,)

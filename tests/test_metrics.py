@@ -108,12 +108,12 @@ def test_certain_mistakes_have_a_finite_loss():
     assert 30 < METRICS["log_loss"](np.array([0, 1]), np.array([1, 0], "float32")) < 40
 
 
-@pytest.mark.parametrize("value", [np.nan, "high", None, [1.0, 2.0]])
+@pytest.mark.parametrize("value", [np.nan, np.inf, "high", None, [1.0, 2.0]])
 def test_a_metric_that_is_no_number_is_named(value):
     def profit(y, p):
         return value
 
-    with pytest.raises(InputError, match="profit: expected a number; got"):
+    with pytest.raises(InputError, match="profit: expected a finite number; got"):
         get_metric(profit)([0, 1], [0.2, 0.8])
 
 

@@ -35,6 +35,7 @@ from xpnet import (
     train,
 )
 from xpnet.backend import NumpyBackend
+from xpnet.checkpointing import latest
 from xpnet.inspection import inspect
 from xpnet.losses import Loss, focal
 from xpnet.run import Run
@@ -818,3 +819,12 @@ def test_the_command_goes_on_with_its_own_runs_alone(simple, tmp_path):
     simple[0]()
     said = command(tmp_path, "resume", "run", code=1)
     assert "go on with it by xpnet.resume" in said
+
+
+@POSIX
+def test_paths_that_are_no_unicode_are_kept(simple, tmp_path):
+    begin, _ = simple
+    strange = "n\udcff"  # the byte 0xFF, as Python names it
+    begin(checkpoint=Checkpoint(tmp_path / strange, note={"path": strange}))
+    _, _, pause = latest(tmp_path / strange)
+    assert pause.call["note"] == {"path": strange}

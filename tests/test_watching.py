@@ -168,8 +168,13 @@ def test_a_wrong_patience_is_named(patience):
 def test_what_is_no_name_to_watch_is_refused(monitor):
     with pytest.raises(InputError, match="monitor: expected a name of the history; got"):
         EarlyStopping(monitor=monitor)
-    with pytest.raises(InputError, match="restore_best: expected True or False; got 2"):
-        EarlyStopping(restore_best=2)
+
+
+@pytest.mark.parametrize("answer", [None, 1, "no"])
+def test_restore_best_is_true_or_false(answer):
+    with pytest.raises(InputError, match="restore_best: expected True or False; got"):
+        EarlyStopping(restore_best=answer)
+    assert EarlyStopping(restore_best=np.True_).restore_best is True  # which a file can keep
 
 
 # --- time -----------------------------------------------------------------------------------------
@@ -322,11 +327,11 @@ def test_callbacks_know_where_they_are():
     assert (seen[2].number, seen[2].epochs) == (3, 3)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), "much", None])
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf"), "much", None])
 def test_a_metric_that_is_no_number_is_named(backend, bad):
     """At its epoch; the network has learnt what came before, and can go on."""
     net, kinds = network(backend), {"average": 0.8}
-    with pytest.raises(InputError, match=f"script: expected a number; got {bad!r}"):
+    with pytest.raises(InputError, match=f"script: expected a finite number; got {bad!r}"):
         run(net, metrics=[scripted([1.0, 2.0, bad])], **kinds)
     assert net.training.epoch == 2
     assert {len(curve) for curve in net.training.history.values()} == {2}

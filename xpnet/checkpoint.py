@@ -74,7 +74,7 @@ def _body(net: Network) -> bytes:
 
     image = io.BytesIO()
     with h5py.File(image, "w", userblock_size=BLOCK) as file:
-        meta = json.dumps(_meta(net), allow_nan=False, ensure_ascii=False)
+        meta = json.dumps(_meta(net), allow_nan=False)  # in ASCII: a path may be no UTF-8
         file["meta"] = np.bytes_(meta.encode())
         _write_vector(net, file.create_group("parameters"), net.theta)
         for name, vector in (net.training.vectors if net.training else {}).items():

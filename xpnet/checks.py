@@ -139,7 +139,7 @@ def check_labels(
     found, counts = np.unique(y, return_counts=True)
     came = ", ".join(f"{n:,} × {v!r}" for v, n in zip(found[:5].tolist(), counts, strict=False))
     came += f" and {len(found) - 5:,} more labels" * (len(found) > 5)
-    pair = found if classes is None else np.asarray(classes)
+    pair = found if classes is None else _label_array(classes, "classes")
     if classes is not None and (pair.shape != (2,) or pair[0] == pair[1]):
         raise InputError(
             f"classes: expected two different labels; got {classes!r}; name each class once"
@@ -172,15 +172,21 @@ def same_classes(classes: Sequence[Any] | NDArray[Any] | None, known: NDArray[An
 def check_unchanged(values: Any, name: str) -> None:
     """Raise `InputError` for what becomes something else when it is made a plain array.
 
-    Those are masked arrays, whose mask is lost, and lists of text beside something else, which
-    becomes text too.
+    Those are masked arrays, whose mask is lost, also in a list, and lists of text beside something
+    else, which becomes text too.
     """
     if np.ma.isMaskedArray(values):
         raise InputError(
             f"{name}: expected a plain array, shape {np.shape(values)}; got a masked one; drop or "
             "fill it"
         )
-    if isinstance(values, (list, tuple)) and any(isinstance(v, (str, bytes)) for v in values):
+    if not isinstance(values, (list, tuple)):
+        return
+    if any(map(np.ma.isMaskedArray, values)):
+        raise InputError(
+            f"{name}: expected plain arrays in a list; got masked ones; drop or fill them"
+        )
+    if any(isinstance(v, (str, bytes)) for v in values):
         _check_one_type(values, name)
 
 
@@ -293,32 +299,38 @@ def _array(values: Any, name: str) -> Any:
     return array
 
 
-def _label_array(y: ArrayLike) -> NDArray[Any]:
+def _label_array(y: ArrayLike, name: str = "y") -> NDArray[Any]:
     """Return labels as a plain one-dimensional array of one type, none of them missing."""
     if is_sparse(y):
         raise InputError(
-            f"y: expected labels of shape (m,); got a sparse array of shape {np.shape(y)}; "
-            "y.toarray().ravel() makes it flat"
+            f"{name}: expected labels of shape (m,); got a sparse array of shape {np.shape(y)}; "
+            f"{name}.toarray().ravel() makes it flat"
         )
-    array = as_numpy(_array(y, "y"), "y")
+    array = as_numpy(_array(y, name), name)
     if array.ndim != 1 or not array.size:
         flat = max(array.shape, default=0) == array.size > 0
-        hint = "y.ravel() makes it flat" if flat else "give one label for each row"
-        raise InputError(f"y: expected labels of shape (m,); got {array.shape}; {hint}")
+        hint = f"{name}.ravel() makes it flat" if flat else "give one label for each row"
+        raise InputError(f"{name}: expected labels of shape (m,); got {array.shape}; {hint}")
+    if array.dtype.kind in "OT":  # a StringDType may have missing text
+        _check_one_type(array, name)
     if array.dtype.kind == "O":
-        _check_one_type(array, "y")
         array = np.array(array.tolist())
-    if array.dtype.kind not in "biufSUT":
+    wide = array.dtype.kind == "f" and array.dtype.itemsize > 8  # no file could keep them
+    if array.dtype.kind not in "biufSUT" or wide:
         raise InputError(
-            f"y: expected numbers, booleans, text or bytes; got {array.dtype} of shape "
+            f"{name}: expected numbers, booleans, text or bytes; got {array.dtype} of shape "
             f"{array.shape}; name the two classes by one of those"
         )
-    check_finite(array, "y")
+    check_finite(array, name)
     return array
 
 
 def _check_one_type(labels: Any, name: str) -> None:
-    kinds = Counter(type(label).__name__ for label in labels)
+    texts = (str, bytes)  # NumPy's are of these too
+    kinds = Counter(
+        next((kind for kind in texts if isinstance(label, kind)), type(label)).__name__
+        for label in labels
+    )
     if len(kinds) > 1:
         came = ", ".join(f"{n:,} × {kind}" for kind, n in kinds.items())
         raise InputError(f"{name}: expected labels of one type; got {came}; are some missing?")

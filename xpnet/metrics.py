@@ -86,7 +86,8 @@ class Metric:
         Raises
         ------
         InputError
-            If those do not fit, if a class is missing that the metric needs, or if it is no number.
+            If those do not fit, if a class is missing that the metric needs, or if it is not a
+            finite number.
         """
         y, p, weights = check_probabilities(y01, p, sample_weight)
         if not self.is_defined(y):
@@ -99,8 +100,8 @@ class Metric:
             value = float(found)
         except (TypeError, ValueError):
             value = math.nan
-        if math.isnan(value):
-            raise InputError(f"{self.name}: expected a number; got {found!r}")
+        if not math.isfinite(value):  # no file could keep it
+            raise InputError(f"{self.name}: expected a finite number; got {found!r}")
         return value
 
     def is_defined(self, y: NDArray[np.int64]) -> bool:
