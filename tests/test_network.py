@@ -1,5 +1,6 @@
 """The engine against the textbook, finite differences and PyTorch; its views; its doors."""
 
+import contextlib
 import copy
 import pickle
 
@@ -109,6 +110,20 @@ def test_a_wrong_gradient_fails_the_check(wrong, monkeypatch, rng):
     monkeypatch.setitem(ACTIVATIONS, "tanh", Activation("tanh", tanh.value, wrong))
     with pytest.raises(GradientMismatch, match="relative difference"):
         check_gradients(Network([3, 4, 1], "tanh", backend="numpy", random_state=0), X, y)
+
+
+@pytest.mark.parametrize("size", [1e150, 1e300])
+def test_numbers_that_overflow_pass_no_check_for_being_large(size, monkeypatch):
+    """And no warning of NumPy comes out."""
+    X, y = np.full((4, 3), size) * [[1], [-1], [1], [-1]], np.array([0, 1, 0, 1])
+    net = Network([3, 4, 1], backend="numpy", random_state=0)
+    with contextlib.suppress(GradientMismatch):
+        assert check_gradients(net, X, y) < 1e-6
+    relu = ACTIVATIONS["relu"]
+    wrong = Activation("relu", relu.value, lambda xp, dA, A: relu.gradient(xp, dA, A) * 2.0)
+    monkeypatch.setitem(ACTIVATIONS, "relu", wrong)
+    with pytest.raises(GradientMismatch):
+        check_gradients(net, X, y)
 
 
 def test_a_missing_bias_gradient_fails_the_check(monkeypatch, rng):
