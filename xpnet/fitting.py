@@ -14,7 +14,7 @@ from sklearn import config_context
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
-from .arrays import CUDA, dlpack_device, from_dlpack_on_host, is_on_host, is_sparse
+from .arrays import CUDA, as_numpy, dlpack_device, from_dlpack_on_host, is_on_host, is_sparse
 from .backend import Backend, get_backend
 from .callbacks import Tasks, print_epoch
 from .checks import (
@@ -34,7 +34,7 @@ from .preprocessing import fit_scaling
 from .recipe import choose, count_rows, renamed
 from .training import EarlyStopping, train
 
-__all__ = ["Examples", "fit", "read", "read_rows"]
+__all__ = ["Examples", "fit", "in_words", "read", "read_rows"]
 
 #: What parts of the package call parameters of the classifier.
 _NAMES = {"epochs": "max_iter", "callback": "callbacks", "patience": "n_iter_no_change",
@@ -63,7 +63,7 @@ _plainly = config_context(array_api_dispatch=False)
 
 
 @contextmanager
-def _in_words(names: str) -> Iterator[None]:
+def in_words(names: str) -> Iterator[None]:
     """What an array of one's own raises where it is read is no error of scikit-learn's checks."""
     try:
         yield
@@ -89,7 +89,7 @@ def read_rows(estimator: Any, X: Any, backend: Backend, *, reset: bool = False) 
     check_unchanged(X, "X")
     if is_on_host(X):
         X = from_dlpack_on_host(X, "X")
-        with _in_words("X"):
+        with in_words("X"):
             return validate_data(estimator, X, accept_sparse="csr", reset=reset)
     X = check_X(X)
     if not backend.is_native(X) and not is_sparse(X):
@@ -127,11 +127,11 @@ def read(
     y = from_dlpack_on_host(y, "y")
     if is_on_host(X):
         X = from_dlpack_on_host(X, "X")
-        with _in_words("X and y"):
+        with in_words("X and y"):
             X, y = validate_data(estimator, X, y, accept_sparse="csr", reset=reset)
     else:
         X = read_rows(estimator, X, backend, reset=reset)
-    with _in_words("y"):
+    with in_words("y"):
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
     if kind != "binary":
@@ -139,7 +139,7 @@ def read(
             f"Only binary classification is supported. The type of the target is {kind}."
         )
     check_lengths(X, y)
-    pair = None if classes is None else np.unique(classes)
+    pair = None if classes is None else _sorted(classes)
     y01, pair = check_labels(y, pair, both=pair is None)
     weights = None if sample_weight is None else check_weights(sample_weight, len(y01))
     examples = Examples(X, np.asarray(y), y01, weights)
@@ -150,6 +150,18 @@ def read(
                 "sample_weight: expected weights above 0 in both classes; got them in one only"
             )
     return examples, pair
+
+
+def _sorted(classes: Any) -> np.ndarray:
+    """Return the labels that *classes* names, each once."""
+    check_unchanged(classes, "classes")
+    labels = as_numpy(classes, "classes")
+    try:
+        return np.unique(labels)
+    except TypeError as error:
+        raise InputError(
+            f"classes: expected two labels of one type; got {classes!r}; name each class once"
+        ) from error
 
 
 def fit(
@@ -214,7 +226,7 @@ class _Job:
 
     def _classes_as_before(self, classes: Any) -> np.ndarray:
         before: np.ndarray = self.estimator.classes_
-        if classes is not None and not np.array_equal(np.unique(classes), before):
+        if classes is not None and not np.array_equal(_sorted(classes), before):
             raise InputError(
                 f"classes: `classes={classes!r}` is not the same as on last call to partial_fit, "
                 f"was: {before}"
