@@ -169,6 +169,22 @@ def test_huge_logits_stay_finite(backend, dtype):
     np.testing.assert_array_equal(P, [[0, 1], [1, 0], [0, 1], [1, 0]])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_that_overflow_are_refused(backend, dtype):
+    net = Network([2, 3, 1], precision=dtype, backend=backend, random_state=0)
+    X = np.full((4, 2), {"float32": 3e38, "float64": 1e308}[dtype])
+    for method in (net.forward, net.predict_proba, net.decision_function, net.predict):
+        with pytest.raises(InputError, match="X: expected rows of which the network's sums are"):
+            method(X)
+    with pytest.raises(InputError, match="X: expected rows of which the network's sums are finite"):
+        evaluate(net, X, [0, 1, 0, 1])
+
+
+def test_logits_whose_sum_overflows_are_finite_all_the_same(backend):
+    net = Network([1, 1], init={"W1": [[1.0]], "b1": [[0.0]]}, backend=backend)
+    np.testing.assert_array_equal(net.predict_proba(np.full((4, 1), 3e38))[:, 1], 1.0)
+
+
 # --- weights, views, copies -----------------------------------------------------------------------
 
 
