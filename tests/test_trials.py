@@ -20,6 +20,10 @@ SHORT = {
     "bad_files": ([], "54 of 54 bad files refused, path and rule named"),
     "estimator_checks": (["--count", "1"], "0 failed, 0 excused,"),
     "faults": ([], " faults left the old model or the new one"),
+    "fuzz": (
+        ["--count", "5"],
+        "odd calls at 21 doors: 0 doors gave anything but a result or an err",
+    ),
     "full_disk": (["--count", "10"], "10 of 10 runs on a full disk ended right"),
     "gradients": (["--count", "1"], "33 gradients of 11 activations and 3 losses are those of"),
     "kill_training": (["--count", "20"], "ended with the bits of a run that was never killed"),
