@@ -71,6 +71,16 @@ def test_what_numpy_makes_an_array_of_will_do(moons, dispatch):
         assert classifier.score(Converts(X), Converts(y)) == expected.score(X, y)
 
 
+def test_what_it_raises_is_said(moons):
+    class Breaks:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("the data are gone")
+
+    X, y = moons
+    with pytest.raises(InputError, match=r"y: expected what NumPy .*the data are gone"):
+        quick().fit(X, y).score(X, Breaks())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_tensors(moons, method):
     torch = pytest.importorskip("torch")

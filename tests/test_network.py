@@ -1,5 +1,6 @@
 """The engine against the textbook, finite differences and PyTorch; its views; its doors."""
 
+import contextlib
 import copy
 import pickle
 import tracemalloc
@@ -114,6 +115,20 @@ def test_a_wrong_gradient_fails_the_check(wrong, monkeypatch, rng):
         check_gradients(Network([3, 4, 1], "tanh", backend="numpy", random_state=0), X, y)
 
 
+@pytest.mark.parametrize("size", [1e150, 1e300])
+def test_numbers_that_overflow_pass_no_check_for_being_large(size, monkeypatch):
+    """And no warning of NumPy comes out."""
+    X, y = np.full((4, 3), size) * [[1], [-1], [1], [-1]], np.array([0, 1, 0, 1])
+    net = Network([3, 4, 1], backend="numpy", random_state=0)
+    with contextlib.suppress(GradientMismatch):
+        assert check_gradients(net, X, y) < 1e-6
+    relu = ACTIVATIONS["relu"]
+    wrong = Activation("relu", relu.value, lambda xp, dA, A: relu.gradient(xp, dA, A) * 2.0)
+    monkeypatch.setitem(ACTIVATIONS, "relu", wrong)
+    with pytest.raises(GradientMismatch):
+        check_gradients(net, X, y)
+
+
 def test_a_missing_bias_gradient_fails_the_check(monkeypatch, rng):
     X, y = problem(rng, 3, 20)
     right = xpnet.passes._Hidden.backward
@@ -155,6 +170,22 @@ def test_huge_logits_stay_finite(backend, dtype):
     assert loss == pytest.approx(5000.0)
     assert backend.to_host(gradients["dW1"]) == pytest.approx(5000.0)
     np.testing.assert_array_equal(P, [[0, 1], [1, 0], [0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_that_overflow_are_refused(backend, dtype):
+    net = Network([2, 3, 1], precision=dtype, backend=backend, random_state=0)
+    X = np.full((4, 2), {"float32": 3e38, "float64": 1e308}[dtype])
+    for method in (net.forward, net.predict_proba, net.decision_function, net.predict):
+        with pytest.raises(InputError, match="X: expected rows of which the network's sums are"):
+            method(X)
+    with pytest.raises(InputError, match="X: expected rows of which the network's sums are finite"):
+        evaluate(net, X, [0, 1, 0, 1])
+
+
+def test_logits_whose_sum_overflows_are_finite_all_the_same(backend):
+    net = Network([1, 1], init={"W1": [[1.0]], "b1": [[0.0]]}, backend=backend)
+    np.testing.assert_array_equal(net.predict_proba(np.full((4, 1), 3e38))[:, 1], 1.0)
 
 
 # --- weights, views, copies -----------------------------------------------------------------------

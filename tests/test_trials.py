@@ -21,6 +21,10 @@ SHORT = {
     "estimator_checks": (["--count", "1"], "0 failed, 0 excused,"),
     "every_batch": (["--count", "10"], "10 of 10 runs killed after a batch and resumed were equal"),
     "faults": ([], " faults left the old model or the new one"),
+    "fuzz": (
+        ["--count", "5"],
+        "odd calls at 21 doors: 0 doors gave anything but a result or an err",
+    ),
     "full_disk": (["--count", "16"], "16 of 16 runs that could not write ended right"),
     "gradients": (["--count", "1"], "33 gradients of 11 activations and 3 losses are those of"),
     "kill_training": (["--count", "20"], "ended with the bits of a run that was never killed"),

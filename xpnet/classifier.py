@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .arrays import as_kind_of, from_dlpack_on_host, on_host
 from .backend import Backend
 from .callbacks import CallbackSupportMixin, with_callbacks
-from .examples import read_rows
+from .examples import in_words, read_rows
 from .fitting import fit, resume
 from .formulas import softplus
 from .initializers import RandomSource
@@ -393,7 +393,7 @@ class BinaryClassifier(CallbackSupportMixin, TuningMixin, ClassifierMixin, BaseE
         """Return the accuracy on rows *X* with labels *y*."""
         labels = self._fitted_network().predict(self._rows(X))
         weights = None if sample_weight is None else on_host(sample_weight, "sample_weight")
-        with config_context(array_api_dispatch=False):
+        with in_words("y"), config_context(array_api_dispatch=False):
             return float(accuracy_score(from_dlpack_on_host(y), labels, sample_weight=weights))
 
     # --- what is inside ---------------------------------------------------------------------------

@@ -251,14 +251,15 @@ def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[f
     Raises
     ------
     InputError
-        If X or y does not fit the network, or y holds a label that it was not trained on.
+        If X or y does not fit the network, its logits overflow, or y holds a label that it was not
+        trained on.
     """
     check_network(net)
     X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
     X, targets, weights = present(net, X, targets, sample_weight)
     with net.backend.products(net.precision):
         rows = place(net, X, targets, weights)
-        found = loss_and_accuracy(net, net.scores(rows.X), rows, LOSSES["logistic"])
+        found = loss_and_accuracy(net, net.finite_scores(rows.X), rows, LOSSES["logistic"])
         loss, accuracy = net.backend.to_host(found).tolist()
         return loss, accuracy
 
