@@ -32,6 +32,7 @@ from xpnet import (
 from xpnet.backend import CupyBackend
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.seal import FORMAT
+from xpnet.training import EarlyStopping
 
 BLOCK = 512
 SEAL = struct.Struct("<8sIIQ32s")  # magic, version, zero, length of the body, SHA-256 of the body
@@ -718,6 +719,13 @@ def test_a_wrong_clip_of_scaled_rows_is_refused(path, clip):
         load_model(path, "numpy")
 
 
+def test_an_unknown_scaling_is_refused(path):
+    save_model(trained(scaling="robust")[0], path)
+    resealed(path, put("scaling", value=["rubost", 3.0]))
+    with refuses(ModelFileError, "scaling: expected one of .*; got 'rubost'"):
+        load_model(path, "numpy")
+
+
 @pytest.mark.parametrize("name", ["center", "scale"])
 def test_scaling_is_float64_whatever_the_network_is(path, name):
     save_model(trained(scaling="robust")[0], path)
@@ -768,6 +776,13 @@ def test_wrong_pauses_are_refused(tmp_path, change, words):
     resealed(path, change)
     with refuses(ModelFileError, path.name, *words):
         load_model(path, "numpy")
+
+
+def test_a_pause_of_every_vector_opens(tmp_path):
+    stopping = EarlyStopping("loss", patience=9, min_delta=9.0)  # the first epoch is the best
+    trained(checkpoint=Checkpoint(tmp_path, seconds=1e-9, keep=99), early_stopping=stopping)
+    pause = load_model(tmp_path / "checkpoint-000002-000001.h5", "numpy").training.pause
+    assert sorted(pause.vectors) == ["current", "good", "start"]
 
 
 def without_vector(name):
