@@ -738,6 +738,7 @@ def test_test_data_must_fit_the_training_data(rows, write):
         (["-o", "same.png", "--plot", "same.png"], "same.png: expected a name of its own"),
         (["--history", "missing/a.csv"], "missing/a.csv: expected a place that can be written"),
         (["-o", "a.csv", "--history", "a.csv"], "a.csv: expected a name of its own"),
+        (["--checkpoint", "a", "-o", "./a"], "a: expected a name of its own"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_found_before_training(rows, words, expected):
@@ -1028,6 +1029,30 @@ def test_an_encoding_without_a_letter_is_one_clear_line():
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_names_in_a_file_cannot_move_the_cursor(write, rng):
+    X, y = rng.standard_normal((40, 2)), np.arange(40) % 2
+    path = write(X=X, y=y, list_classes=[b"\x1b[2Jred", b"\x9d\rb".decode("latin-1").encode()])
+    said = [xpnet(*words) for words in (
+        ["train", path, *SHORT], ["evaluate", "model.h5", path], ["predict", "model.h5", path],
+        ["inspect", path], ["inspect", "model.h5"],
+    )]  # fmt: skip
+    for output in said:
+        assert not set(output) & {"\x1b", "\r", "\x9d"}
+    assert r"\x1b[2Jred" in said[1]
+
+
+def test_file_names_that_are_no_unicode_are_read_and_written(rows):
+    strange = "n\udcff.h5"  # the byte 0xFF, as Python names it
+    try:
+        Path(rows).rename(strange)
+    except OSError:
+        pytest.skip("this file system has names of Unicode alone")
+    done = shell("train", strange, *SHORT, "-o", "m\udcff.h5", "--checkpoint", "run")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert fact(done.stdout, "wrote") == r"m\udcff.h5"
+    assert shell("resume", "run", "-q").returncode == 0
+
+
 # --- compare and info -----------------------------------------------------------------------------
 
 
@@ -1088,5 +1113,6 @@ def test_classes_in_another_order_are_refused(shades, write, rng):
     with h5py.File(shades) as file:
         X, y = file["test_set_x"][()], file["test_set_y"][()]
     other = write("other.h5", test_set_x=X, test_set_y=1 - y, list_classes=[b"bright", b"dark"])
-    error = xpnet("evaluate", "model.h5", other, code=1)
-    assert "other.h5: classes: expected those of the network, in its order" in error
+    for words in (["evaluate", "model.h5", other], ["train", shades, "--test", other, *SHORT]):
+        error = xpnet(*words, code=1)
+        assert "other.h5: classes: expected those of the network, in its order" in error

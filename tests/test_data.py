@@ -133,6 +133,27 @@ def test_a_damaged_file_is_refused_in_words(write):
     refuses(lambda: data.load_hdf5(path), "damaged", "expected a whole HDF5 file")
 
 
+@pytest.mark.parametrize("died", [False, True])
+def test_a_file_that_is_being_written_is_refused_in_words(write, died):
+    path = write(X=ROWS, y=[0, 1, 1, 0])
+    code = (
+        "import sys, h5py, os\n"
+        "file = h5py.File(sys.argv[1], 'w', libver='latest')\n"
+        "file.flush()\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.read()\n"
+        "os._exit(0)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        writer.stdout.readline()
+        if died:
+            writer.kill()
+            writer.wait()
+        refuses(lambda: data.load_hdf5(path), "expected a file that nobody writes to", "h5clear")
+
+
 def test_missing_names_list_what_is_there(write):
     path = write(images=ROWS, **{"g/labels": LABELS})
     with h5py.File(path, "a") as file:
@@ -215,6 +236,27 @@ def test_types_off_the_list(write, dtype, word):
     with h5py.File(path, "a") as file:
         file.create_dataset("y", (4,), dtype)
     refuses(lambda: data.load_hdf5(path), "'y'", word)
+
+
+@pytest.mark.parametrize("bits", [24, 128])
+def test_numbers_that_numpy_has_not_are_refused_by_their_type(write, bits):
+    path = write(X=ROWS)
+    kind = h5py.h5t.STD_I64LE.copy()
+    kind.set_size(bits // 8)
+    with h5py.File(path, "a") as file:
+        h5py.h5d.create(file.id, b"y", kind, h5py.h5s.create_simple((4,)))
+    refuses(lambda: data.load_hdf5(path), "'y': expected integers", "type integer")
+
+
+def test_floats_of_another_format_are_refused_by_their_type(write):
+    path = write(X=ROWS)
+    kind = h5py.h5t.IEEE_F32LE.copy()  # bfloat16, which h5py reads as float32
+    kind.set_fields(15, 7, 8, 0, 7)
+    kind.set_size(2)
+    with h5py.File(path, "a") as file:
+        array = h5py.h5d.create(file.id, b"y", kind, h5py.h5s.create_simple((4,)))
+        array.write(h5py.h5s.ALL, h5py.h5s.ALL, np.zeros(4, "f4"))
+    refuses(lambda: data.load_hdf5(path), "'y': expected integers", "type float")
 
 
 def _linked(path, name, link):

@@ -181,6 +181,7 @@ def test_validation_rows_weigh_what_their_classes_do(moons):
     [
         ({"X_val": np.zeros((3, 2))}, "y_val: expected X_val and y_val, or neither"),
         ({"y_val": [0, 1]}, "X_val: expected X_val and y_val, or neither"),
+        ({"sample_weight_val": [1, 1]}, "X_val: expected it beside sample_weight_val"),
         ({"X_val": np.zeros((3, 2)), "y_val": [1, 1, 1]}, "y_val: expected both classes"),
         ({"X_val": np.zeros((3, 3)), "y_val": [1, 1, 0]}, "X has 3 features"),
         ({"X_val": np.zeros((3, 2)), "y_val": [2, 1, 0]}, "Only binary classification"),

@@ -106,6 +106,13 @@ def test_compressed_numbers_are_verified(rows):
     assert "'/X': the file is damaged" in texts(facts, "refused")[0]
 
 
+def test_an_array_without_rows_is_no_damage(rows):
+    with h5py.File(rows, "a") as file:
+        file.create_dataset("none", (0, 3), "f4", maxshape=(None, 3))
+    facts, good = inspect(rows)
+    assert good, facts
+
+
 def test_long_lists_end(tmp_path):
     with h5py.File(tmp_path / "many.h5", "w") as file:
         for k in range(500):

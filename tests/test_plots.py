@@ -179,6 +179,18 @@ def test_boundary_asks_the_model_about_the_whole_plane(points):
     assert (model.X.max(axis=0) > X.max(axis=0)).all()
 
 
+@pytest.mark.parametrize("name", [r"$\nosuch$", "$1", "_hidden", b"\xff", "\ud800"])
+def test_names_of_classes_are_drawn_as_they_are(name, points):
+    """A dollar is no mathematics, and what is no Unicode has a sign that stands for it."""
+    X, _ = points
+    model = Model(right_half, classes=(name, type(name)()))
+    ax = plots.decision_boundary(model, X, model.classes_[[0, 1] * 20], resolution=9)
+    ax.get_figure().canvas.draw()
+    if isinstance(name, str):
+        drawn = texts(ax.get_legend())[0].replace(r"\$", "$")
+        assert drawn == name.replace("\ud800", "?")
+
+
 @pytest.mark.parametrize("certain", [0.0, 0.2, 1.0])
 def test_boundary_of_a_model_with_one_answer_has_no_line(certain, points):
     ax = plots.decision_boundary(Model(lambda X: np.full(len(X), certain)), *points, resolution=9)

@@ -1,5 +1,6 @@
 """Checkpoints: a run goes on from any batch as if never interrupted, or is refused in words."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -401,6 +402,44 @@ def test_a_folder_is_made_with_those_above_it(simple, tmp_path):
     assert len(saved(tmp_path / "some" / "where" / "run")) == 3  # as many as are kept, unless told
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_killed_owners_child_leaves_the_folder_free(simple):
+    begin, _ = simple
+    begin.folder.mkdir()
+    code = (
+        "import os, sys, time; from xpnet.checkpointing import Checkpoint, Keeper\n"
+        f"with Keeper(Checkpoint({str(begin.folder)!r})):\n"
+        "    child = os.fork()\n"
+        "    if child: print(child, flush=True)\n"
+        "    time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment()
+    ) as owner:
+        child = int(owner.stdout.readline())
+        time.sleep(0.2)  # until the child is there
+        try:
+            with pytest.raises(InputError, match=f"process {owner.pid} trains into"):
+                begin()
+            owner.kill()
+            owner.wait()
+            begin()
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_what_a_killed_run_left_is_swept_whatever_its_name(simple):
+    begin, go_on = simple
+    begin()
+    names = [".checkpoint-000001-000123.h5.0123456789ab.tmp", ".model.h5.0123456789ab.tmp"]
+    for attempt in (go_on, lambda: begin(warm_start=True)):
+        for name in names:
+            (begin.folder / name).write_bytes(b"half a file")
+        with contextlib.suppress(InputError):
+            attempt()
+        assert [(begin.folder / name).exists() for name in names] == [False, True]
+
+
 def test_damaged_checkpoints_are_passed_over(simple, tmp_path):
     begin, go_on = simple
     net = begin()
@@ -468,6 +507,15 @@ def test_callbacks_and_metrics_are_known_by_their_names_or_their_kinds(simple, p
     assert again.theta.tolist() == net.theta.tolist()
 
 
+def test_other_instructions_are_named(simple, monkeypatch):
+    begin, go_on = simple
+    begin()
+    found = {"SIMD Extensions": {"found": ["ABACUS"]}}
+    monkeypatch.setattr(np, "show_config", lambda mode: found)
+    with pytest.warns(RuntimeWarning, match="instructions was .* and is ABACUS"):
+        go_on()
+
+
 # --- what goes wrong while it trains --------------------------------------------------------------
 
 
@@ -487,6 +535,38 @@ def test_a_folder_that_vanishes_is_warned_of_once(simple):
     assert "could not be written" in texts[0]
     assert "checkpoint-000001-000000.h5 stays the last one" in texts[0]
     assert "its end is in no checkpoint" in texts[1]
+
+
+def test_a_folder_that_another_run_has_made_anew_is_left_alone(simple, problem):
+    begin, go_on = simple
+    others = []
+
+    def replace(epoch):
+        if epoch.number == 2:
+            shutil.rmtree(begin.folder)
+            others.append(begin(optimizer="sgd"))
+            others.append(saved(begin.folder))
+
+    with pytest.warns(RuntimeWarning, match="got another run's, made after this one's was removed"):
+        begin(epochs=6, callback=replace)
+    other, files = others
+    assert saved(begin.folder) == files
+    assert go_on()[0].theta.tolist() == other.theta.tolist()
+
+
+def test_a_folder_that_was_emptied_is_locked_anew(simple):
+    begin, go_on = simple
+
+    def empty(epoch):
+        if epoch.number == 2:
+            for path in begin.folder.iterdir():
+                path.unlink()
+        if epoch.number == 4:
+            with pytest.raises(InputError, match=f"process {os.getpid()} trains into"):
+                go_on(callback=empty)
+
+    begin(epochs=6, callback=empty)
+    assert saved(begin.folder)[-1] == "checkpoint-000006-000000.h5"
 
 
 def test_a_folder_that_never_was_writable_is_refused(simple, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 
 from tests.counting_double import CountingDouble
-from xpnet import InputError, Network, evaluate, train
+from xpnet import BinaryClassifier, InputError, Network, evaluate, train
 from xpnet.backend import CupyBackend
 
 
@@ -118,6 +118,21 @@ def test_wrong_sparse_rows_are_refused(change, words):
     net = Network([20, 1], backend="numpy", random_state=0)
     with pytest.raises(InputError, match=words):
         train(net, change(X), y, optimizer="adam", epochs=1)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "bsr"])
+@pytest.mark.parametrize("part", ["indices", "indptr"])
+@pytest.mark.parametrize("value", [-1, 10**6])
+def test_indices_out_of_the_array_are_refused(kind, part, value):
+    """SciPy follows them, and writes where other memory is."""
+    y, X = np.arange(8) % 2, scipy.sparse.random_array((8, 4), density=0.5, format=kind, rng=0)
+    getattr(X, part)[1] = value
+    net, model = Network([4, 1], backend="numpy"), BinaryClassifier(max_iter=1, backend="numpy")
+    for door in (lambda: train(net, X, y, optimizer="sgd", epochs=1), lambda: model.fit(X, y)):
+        with pytest.raises(InputError, match=f"X: expected a sparse array whose .* got {kind}"):
+            door()
+    with pytest.raises(InputError, match="whose indices lie in it"):
+        net.predict_proba(X)
 
 
 @pytest.mark.parametrize("scaling", ["standard", "robust"])

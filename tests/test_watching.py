@@ -504,3 +504,22 @@ def test_rows_that_do_not_fit_the_device_are_refused(double):
     with pytest.raises(InputError, match="smaller batch_size"):
         train(net, X, y, optimizer="sgd", epochs=1)
     assert train(net, X, y, optimizer="sgd", epochs=1, batch_size=8)["loss"]
+
+
+def test_a_copy_that_goes_on_keeps_labels_and_scaling(backend):
+    """It has no state of a run, but parameters that were learnt on scaled rows, one class first."""
+    rng = np.random.default_rng(0)
+    X = 1e3 + rng.standard_normal((40, 3))
+    y = np.where(X[:, 0] > 1e3, "cat", "dog")
+    net = Network([3, 1], backend=backend, random_state=0)
+    kinds = {"optimizer": Adam(0.1), "warm_start": True}
+    train(net, X, y, epochs=50, scaling="standard", classes=["dog", "cat"], **kinds)
+    accuracy = evaluate(net, X, y)[1]
+    assert accuracy > 0.9
+    other = net.to(backend)
+    train(other, X, y, epochs=1, **kinds)
+    assert other.classes_.tolist() == ["dog", "cat"]
+    assert other.scaling is net.scaling
+    assert evaluate(other, X, y)[1] > 0.9
+    with pytest.raises(InputError, match="classes: expected those of the network"):
+        train(net.to(backend), X, y, epochs=1, classes=["cat", "dog"], **kinds)

@@ -224,6 +224,8 @@ def test_what_is_evaluated_may_be_of_one_class():
         ([1.0] * 29 + [np.inf], "sample_weight: expected finite numbers; got 1 NaN or infinite"),
         ([1.0] * 29, r"sample_weight: expected shape \(30,\), one weight an example; got \(29,\)"),
         (np.ones((30, 1)), r"sample_weight: expected shape \(30,\).*; got \(30, 1\)"),
+        ([1e-310] * 30, "sample_weight: expected a largest one from 2.2e-308, .*; got .* 1.0e-310"),
+        ([1e301] * 30, "sample_weight: expected .* a sum up to 1.8e.302, .*; multiply all of them"),
         (["1"] * 30, "sample_weight: expected numbers; got dtype <U1"),
         (2.0, r"sample_weight: expected shape \(30,\)"),
     ],
@@ -240,6 +242,16 @@ def test_wrong_weights_are_named(weights, words):
         evaluate(net, X, y, weights)
     assert net.training is None
     np.testing.assert_array_equal(net.theta, theta)
+
+
+def test_weights_too_small_for_the_network_are_absence():
+    X, y = problem()
+    some = np.arange(30) < 20
+    nets = [network(dtype="float32") for _ in range(2)]
+    few, history = run(X, y, some.astype(float), net=nets[0], batch_size=5)
+    tiny, again = run(X, y, np.where(some, 1.0, 1e-45), net=nets[1], batch_size=5)
+    assert tiny.theta.tolist() == few.theta.tolist()
+    assert again == history
 
 
 def test_weights_in_one_class_only_are_refused():

@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
+from weakref import WeakSet
 
 from .backend import Backend, get_backend
 from .checkpoint import load_model, save_model
 from .errors import InputError, ModelFileError, OutputError, path_text, positive, real
-from .files import lock
+from .files import lock, sweep
 from .fingerprints import differences, of_machine, other_data
 from .losses import LOSSES
 from .network import Network
@@ -107,9 +108,10 @@ class Keeper:
             self._lock.close()  # and so unlocks it
             self._lock = None
 
-    def _take_folder(self) -> None:
+    def _take_folder(self, *, make: bool = True) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if make:
+                self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / _LOCK).open("a+b")
         except OSError as error:
             raise OutputError(
@@ -125,9 +127,29 @@ class Keeper:
                 f"{self.folder}: expected a checkpoint folder that no other run writes to; got one "
                 f"that process {owner} trains into; wait for it, or choose another folder"
             )
+        _at_work.add(self)
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()).encode())
         self._lock.flush()
+
+    def _keep_folder(self) -> None:
+        """Raise `OutputError` unless the folder is still this run's: it may have been removed."""
+        held, path = self._lock, self.folder / _LOCK
+        if held is not None and path.exists():
+            if os.path.samestat(path.stat(), os.fstat(held.fileno())):
+                return
+            raise OutputError(
+                f"{self.folder}: expected the folder that this run has locked; got another run's, "
+                "made after this one's was removed"
+            )
+        self._lock = None
+        try:
+            self._take_folder(make=False)
+        except (InputError, OSError) as error:
+            self._lock = held
+            raise OutputError(str(error)) from error
+        if held is not None:
+            held.close()
 
     def describe(
         self,
@@ -181,6 +203,7 @@ class Keeper:
         Raises `InputError` where the folder has checkpoints of a run that got further.
         """
         self._mark(epoch)
+        sweep(self.folder, _NAME.fullmatch)  # of names that may never be written again
         found = files(self.folder)
         if self.pause is None and found and _place(found[-1]) > (epoch, 0):
             raise InputError(
@@ -207,6 +230,7 @@ class Keeper:
         path = self.folder / f"checkpoint-{epoch:06}-{batch:06}.h5"
         self._mark(epoch)
         try:
+            self._keep_folder()
             save_model(net, path)
         except OutputError as error:
             self.failure = error
@@ -238,6 +262,19 @@ class Keeper:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+_at_work: WeakSet[Keeper] = WeakSet()
+
+
+def _let_go() -> None:
+    """In a forked child: hold no folder of its parent's, whom it may outlive."""
+    for keeper in list(_at_work):
+        keeper.__exit__()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def name_of(part: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import as_numpy, is_sparse, on_host
+from .arrays import as_numpy, is_on_host, is_sparse, on_host
 from .errors import InputError, real
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def check_X(X: Any, name: str = "X") -> Any:  # noqa: N802 - a matrix has a capi
     *name*, for another shape or type, for no rows or columns, and for masked arrays.
     """
     sparse = is_sparse(X)
-    X = X if sparse else _array(X, name)
+    if sparse:
+        check_unchanged(X, name)
+    else:
+        X = _array(X, name)
     kind = getattr(X.dtype, "kind", "f")  # other libraries' dtypes are only of numbers
     shape = tuple(X.shape)
     if kind not in "biuf":
@@ -190,9 +193,11 @@ def quiet() -> np.errstate:
 def check_unchanged(values: Any, name: str) -> None:
     """Raise `InputError` for what becomes something else when it is made a plain array.
 
-    Those are masked arrays, whose mask is lost, also in a list, and lists of text beside something
-    else, which becomes text too.
+    Those are masked arrays, whose mask is lost, also in a list; lists of text beside something
+    else, which becomes text too; and sparse arrays whose indices lead elsewhere.
     """
+    if is_sparse(values):
+        _check_sparse(values, name)
     if np.ma.isMaskedArray(values):
         raise InputError(
             f"{name}: expected a plain array, shape {np.shape(values)}; got a masked one; drop or "
@@ -315,6 +320,19 @@ def _array(values: Any, name: str) -> Any:
         remedy = "load a file with xpnet.data.load" if path else "make it an array first"
         raise InputError(f"{name}: expected an array; got {came}; {remedy}")
     return array
+
+
+def _check_sparse(X: Any, name: str) -> None:
+    """Raise `InputError` where SciPy would follow an index out of the array."""
+    if getattr(X, "format", "") not in ("csr", "csc", "bsr") or not is_on_host(X):
+        return
+    try:  # of an array of its own, as SciPy trims what it checks
+        type(X)((X.data, X.indices, X.indptr), shape=X.shape).check_format()
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{name}: expected a sparse array whose indices lie in it; got {X.format} of shape "
+            f"{tuple(X.shape)} with others ({error}); make it anew"
+        ) from error
 
 
 def _label_array(y: ArrayLike, name: str = "y") -> NDArray[Any]:

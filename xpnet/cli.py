@@ -140,7 +140,7 @@ def _train(
     picture = None if no_plot else console.check_picture(plot, options.CURVE)
     kept = {name: chosen[name] for name in ("validation", "seed", "class_weight", "threshold")}
     job = Job(data, test, names, max_bytes, output, history, picture, **kept)
-    parts = job.load()
+    parts = job.load(folder)
     net, optimizer = _from_options(parts["training"], chosen)
     console.show_facts(out, console.describe_plan(net, optimizer, parts, chosen))
     if not no_plot and picture is None:
@@ -315,7 +315,7 @@ def _predict(
         probabilities = net.predict_proba(X)[np.arange(len(labels)), second]
         if name is not None and not is_data(name):
             named = console.label_text(labels[0])
-            click.echo(f"{name}: {named}, probability {probabilities[0]:.4f}")
+            click.echo(f"{console.plain(name)}: {named}, probability {probabilities[0]:.4f}")
             continue
         lines = csv.writer(sys.stdout, lineterminator="\n")
         lines.writerow(["row", "class", "probability"])

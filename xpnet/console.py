@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import shlex
 import sys
 import time
@@ -62,10 +63,19 @@ def _console(*, stderr: bool, quiet: bool) -> Console:
     return console
 
 
+#: What could move a terminal's cursor or change its colours, and what is no Unicode.
+_ODD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """Return *text* with Python's escapes for what a terminal must not be given."""
+    return _ODD.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def show_facts(to: Console, facts: Iterable[tuple[str, str]]) -> None:
     """Print one line a fact: what it is about, and what there is to say."""
     for name, text in facts:
-        to.print(Text.assemble((f"{name:<13}", "cyan"), text), soft_wrap=True)
+        to.print(Text.assemble((f"{name:<13}", "cyan"), plain(text)), soft_wrap=True)
 
 
 def show_table(to: Console, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -82,13 +92,14 @@ def show_table(to: Console, headers: Sequence[str], rows: Iterable[Sequence[str]
 def fail(message: object) -> None:
     """Print an error to stderr, with the notes on it."""
     notes = getattr(message, "__notes__", [])
-    text = Text.assemble(("xpnet: error: ", "bold red"), "; ".join([str(message), *notes]))
+    words = plain("; ".join([str(message), *notes]))
+    text = Text.assemble(("xpnet: error: ", "bold red"), words)
     stderr().print(text, soft_wrap=True)
 
 
 def warn(message: object) -> None:
     """Print a warning to stderr."""
-    text = Text.assemble(("xpnet: warning: ", "bold yellow"), str(message))
+    text = Text.assemble(("xpnet: warning: ", "bold yellow"), plain(str(message)))
     stderr().print(text, soft_wrap=True)
 
 
@@ -211,8 +222,8 @@ def count(n: int, what: str) -> str:
 
 
 def label_text(label: Any) -> str:
-    """Return a label as text."""
-    return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
+    """Return a label as text that a terminal may be given: it may be of a file's author."""
+    return plain(label.decode(errors="replace") if isinstance(label, bytes) else str(label))
 
 
 def describe_data(rows: Dataset, pair: Any) -> str:

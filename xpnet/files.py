@@ -2,7 +2,7 @@
 
 A temporary file is called ``.NAME.<12 hexadecimal digits>.tmp`` and is locked while its writer
 lives.  What a killed writer left behind is therefore known by its lock, which died with it, and the
-next write of that name sweeps it away.
+next write of that name sweeps it away; the next run in a folder of checkpoints sweeps all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows; nothing is swept there, and its open files cannot be renamed
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_writable", "lock", "write_file"]
+__all__ = ["check_writable", "lock", "sweep", "write_file"]
 
 _BLOCK = 2**20  # bytes that are read back at a time
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp", re.DOTALL)
@@ -40,7 +40,7 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         If *path* is no path.
     """
     path = Path(os.path.realpath(path_text(path)))
-    _sweep(path)  # first, for the room that it makes
+    sweep(path.parent, lambda name: name == path.name)  # first, for the room that it makes
     with _fresh_file(path) as (fresh, file):
         file.write(content)
         file.flush()
@@ -137,12 +137,12 @@ def lock(file: IO[bytes], *, wait: bool) -> bool | None:
     return True
 
 
-def _sweep(path: Path) -> None:
-    """Remove what killed writers of *path* left beside it, and nothing else."""
+def sweep(folder: Path, ours: Callable[[str], object]) -> None:
+    """Remove what killed writers left in *folder* of those files whose names are *ours*."""
     with contextlib.suppress(OSError):
-        for entry in list(path.parent.iterdir()):
+        for entry in list(folder.iterdir()):
             found = _TEMPORARY.fullmatch(entry.name)
-            if found is None or found[1] != path.name:
+            if found is None or not ours(found[1]):
                 continue
             with contextlib.suppress(OSError), entry.open("r+b") as file:
                 if lock(file, wait=False):

@@ -207,6 +207,8 @@ class _Job:
         if (given[0] is None) != (given[1] is None):
             missing = "X_val" if given[0] is None else "y_val"
             raise InputError(f"{missing}: expected X_val and y_val, or neither; got None")
+        if given[0] is None and given[2] is not None:
+            raise InputError("X_val: expected it beside sample_weight_val; got None; give both")
         if given[0] is not None:
             held, _ = read(self.estimator, *given, self.backend, classes=self.pair)
             if held.y01.min() == held.y01.max() and self._by_validation(True):

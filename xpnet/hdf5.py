@@ -222,7 +222,7 @@ def verify(dataset: h5py.Dataset) -> None:
 
     Raises `DataError` where one does not fit.
     """
-    if dataset.chunks:
+    if dataset.chunks and dataset.size:
         with _reading(_place(dataset.file, dataset.name)):
             for part in dataset.iter_chunks():
                 _ = dataset[part]
@@ -257,6 +257,10 @@ def _check_path(path: Path) -> None:
 _FAULTS = (ArithmeticError, LookupError, OSError, RuntimeError, SystemError, TypeError, ValueError)
 
 
+#: What HDF5 says of a file that another process has open, or had when it died.
+_BEING_WRITTEN = ("unable to lock file", "already open for")
+
+
 @contextmanager
 def _reading(place: str) -> Iterator[None]:
     """Turn whatever the HDF5 library raises on a bad file into one `DataError`."""
@@ -265,6 +269,11 @@ def _reading(place: str) -> Iterator[None]:
     except XpnetError:
         raise
     except _FAULTS as problem:
+        if any(words in str(problem) for words in _BEING_WRITTEN):
+            raise DataError(
+                f"{place}: expected a file that nobody writes to; got one that is open for "
+                f"writing; wait until it is closed, or run h5clear if its writer died ({problem})"
+            ) from problem
         fault = "truncated" if "truncated" in str(problem) else "damaged or not readable"
         raise DataError(
             f"{place}: the file is {fault}; expected a whole HDF5 file, so copy or download it "

@@ -6,7 +6,7 @@ what            accepted
 names           parts of 1 to 255 bytes of UTF-8 between slashes; no ``.``, ``..`` or NUL
 links           hard links, and only one to a group
 objects         groups and arrays, at most `MAX_OBJECTS`
-types           integers, floats up to 8 bytes, h5py's booleans, fixed-length strings
+types           NumPy's integers, floats up to 8 bytes, booleans, fixed-length strings
 storage         in the file itself, every part of it written
 filters         gzip, shuffle, fletcher32, lzf
 size            at most ``max_bytes``, no more than the stored bytes can hold, and no less
@@ -129,15 +129,13 @@ def _check_filters(plan: Any, place: str) -> None:
 
 
 def _check_type(dataset: h5py.Dataset, place: str) -> None:
-    import h5py
-
     kind = dataset.id.get_type()
     name = _TYPES[kind.get_class()]
     if name == "string":
         name = "variable-length string" if kind.is_variable_str() else name
         accepted = name == "string"
     elif name in ("integer", "float", "enum"):  # h5py stores booleans as an enum
-        accepted = dataset.dtype.itemsize <= 8 and not h5py.check_enum_dtype(dataset.dtype)
+        accepted = _is_numpys(dataset, kind.get_size())
     else:
         accepted = False
     if not accepted:
@@ -148,6 +146,17 @@ def _check_type(dataset: h5py.Dataset, place: str) -> None:
         )
     if dataset.shape is None:
         raise DataError(f"{place}: expected an array; got an empty (null) dataspace")
+
+
+def _is_numpys(dataset: h5py.Dataset, size: int) -> bool:
+    """Tell whether numbers of so many bytes are a type of NumPy's, of at most 8 bytes."""
+    import h5py
+
+    try:
+        dtype = dataset.dtype
+    except (TypeError, ValueError, RuntimeError):  # of 3 bytes, say
+        return False
+    return dtype.itemsize == size <= 8 and not h5py.check_enum_dtype(dtype)
 
 
 def _check_size(dataset: h5py.Dataset, place: str, max_bytes: int) -> None:

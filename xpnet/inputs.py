@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .checks import check_finite, check_labels, check_X
+from .checks import check_finite, check_labels, check_X, same_classes
 from .console import count
 from .data import Dataset, load, load_hdf5, load_picture
 from .errors import DataError, InputError, OutputError
@@ -118,6 +118,7 @@ def read_input(
 def check_tests(tests: Dataset, path: str | None, rows: Dataset, pair: Any) -> None:
     """Check that the *tests* of *path* are like the *rows* of two classes to train on."""
     with about(path):
+        same_classes(tests.classes, pair)
         check_labels(tests.y, pair, both=False)
         if width(tests) != width(rows):
             expected = f"rows of {count(width(rows), 'feature')}, as for training"

@@ -64,9 +64,12 @@ class Job:
     class_weight: str | None
     threshold: float | str | None
 
-    def load(self) -> Parts:
-        """Return the rows to test, to validate and to train on, once all can be written."""
-        check_outputs([self.output, self.history, self.picture], [self.data, self.test])
+    def load(self, folder: str | None) -> Parts:
+        """Return the rows to test, to validate and to train on, once all can be written.
+
+        *folder* is that of the checkpoints, if any.
+        """
+        check_outputs([self.output, self.history, self.picture], [self.data, self.test, folder])
         rows, validation = load_rows(self.data, "train", self.names, self.max_bytes), None
         pair, tests = classes_of(rows, self.data), None
         if self.test is not None or self.data is None:
@@ -179,7 +182,7 @@ def carry_out(
 def go_on(folder: str, every: dict[str, Any], *, quiet: bool) -> int:
     """Go on with the run in *folder*; return the exit code."""
     job, epochs = _job_of(folder)
-    parts = job.load()
+    parts = job.load(folder)
     rows, more = parts["training"], job.weights_and_validation(parts)
     checkpoint = Checkpoint(folder, **every, note=job.as_note())
 

@@ -278,8 +278,9 @@ def _class_indices(y: Any, classes: Any, m: int) -> np.ndarray:
 
 
 def _names(classes: Any) -> tuple[str, str]:
-    """Return the two class names as text; HDF5 stores them as bytes."""
-    names = tuple(c.decode() if isinstance(c, bytes) else str(c) for c in classes)
+    """Return the two class names as text that matplotlib takes; HDF5 stores them as bytes."""
+    texts = (c if isinstance(c, bytes) else str(c).encode(errors="replace") for c in classes)
+    names = tuple(text.decode(errors="replace").replace("$", r"\$") for text in texts)
     if len(names) != 2:
         raise InputError(f"classes: expected two names, in the order of classes_; got {names}")
     return names

@@ -47,18 +47,31 @@ def present(
 ) -> tuple[Any, np.ndarray, np.ndarray | None]:
     """Leave out the rows of weight 0: to be absent is just that; weights of 1 are none.
 
-    Raises `InputError` unless there is one weight a row, of at least 0, some of them above.
+    A weight is 0 if it is too small for the network's dtype.  Raises `InputError` unless there is
+    one weight a row, of at least 0, some of them above, and their sum is not too large for it.
     """
     if sample_weight is None:
         return X, targets, None
     weights = check_weights(sample_weight, len(targets))
-    there = np.flatnonzero(weights)
+    there = np.flatnonzero(_check_range(weights, net.dtype))
     if len(there) < len(weights):
         with net.backend as backend:
             X = X.tocsr() if is_sparse(X) else X
             X = X[backend.asarray(there) if backend.is_native(X) else there]
         targets, weights = targets[there], weights[there]
     return X, targets, None if np.all(weights == 1.0) else weights
+
+
+def _check_range(weights: np.ndarray, dtype: str) -> np.ndarray:
+    """Tell which *weights* are above 0 in *dtype*; raise `InputError` where it cannot hold them."""
+    least, most = float(np.finfo(dtype).tiny), 1e-6 * float(np.finfo(dtype).max)
+    if weights.max() < least or weights.max() > most / len(weights):  # a loss is below 10^6
+        raise InputError(
+            f"sample_weight: expected a largest one from {least:.1e}, and a sum up to {most:.1e}, "
+            f"for a network of {dtype}; got a largest one of {weights.max():.1e}; multiply all of "
+            "them by one factor"
+        )
+    return weights >= least
 
 
 def check_memory(net: Network, X: Any, batch_size: int | None) -> None:

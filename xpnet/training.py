@@ -107,7 +107,8 @@ def train(
         Gives the order of the rows, dropout and noise.
     warm_start : bool
         Go on where the network's last run stopped: optimizer state, epoch count and history. The
-        labels are those of that run, and rows of one class will do.
+        labels are those of that run, and rows of one class will do.  A copy has no such state: it
+        starts with the labels and the scaling alone.
     max_seconds : float, optional
         No epoch begins after so much time.
     callback : callable or several, optional
@@ -159,8 +160,10 @@ def train(
                 "checkpoint: expected none with lbfgs, whose memory of the steps is SciPy's alone; "
                 "got one; take another optimizer, or save the model after training"
             )
-    going_on = flag("warm_start", warm_start) and net.training is not None
-    if going_on:
+    warm = flag("warm_start", warm_start)
+    going_on = warm and net.training is not None
+    learnt = warm and net.classes_ is not None  # by a copy too, which has no state to go on with
+    if learnt:
         classes = same_classes(classes, net.classes_)
     X, targets, pair = check_problem(X, y, classes)
     X, targets, weights = present(net, X, targets, sample_weight)
@@ -176,7 +179,7 @@ def train(
     with quiet, _watched(keeper) as noted, net.backend.products(net.precision):
         try:
             with _taken_back(net):
-                _learn_scaling(net, X, weights, scaling, going_on=going_on)
+                _learn_scaling(net, X, weights, scaling, learnt=learnt)
                 check_memory(net, X, batch_size)
                 rows = place(net, X, targets * (1.0 - smoothing) + smoothing / 2.0, weights)
                 watch = _place_validation(net, validation_data, pair, loss, metrics)
@@ -281,12 +284,12 @@ def _learn_scaling(
     weights: np.ndarray | None,
     scaling: str | Scaling | None,
     *,
-    going_on: bool,
+    learnt: bool,
 ) -> None:
     """Learn whether rows *X* are pictures, and how they are scaled, if the net does not know it."""
     if not (scaling is None or isinstance(scaling, Scaling)):
         known("scaling", scaling, SCALERS)
-    if going_on:
+    if learnt:
         return
     if X.ndim > 2:
         net.picture_shape = tuple(X.shape[1:])
