@@ -19,6 +19,7 @@ __all__ = [
     "from_dlpack_on_host",
     "is_on_host",
     "is_sparse",
+    "is_uint8",
     "numbers",
     "on_host",
 ]
@@ -90,6 +91,11 @@ def as_numpy(array: Any, name: str = "array") -> np.ndarray:
             f"{name}: expected an array, or rows of one length; got a {type(array).__name__} "
             f"({error}); make it an array first"
         ) from error
+
+
+def is_uint8(X: Any) -> bool:
+    """Tell whether *X*, of whatever library, holds ``uint8``."""
+    return str(getattr(X, "dtype", "")).endswith("uint8")
 
 
 def as_kind_of(like: Any, array: Any) -> Any:

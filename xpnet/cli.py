@@ -39,6 +39,7 @@ from .lbfgs import check_steady
 from .metrics import report
 from .network import Network
 from .optimizers import LBFGS, Optimizer, get_optimizer
+from .pictures import check_picture, draw_comparison
 from .training import Checkpoint, EarlyStopping, train
 
 __all__ = ["main"]
@@ -137,7 +138,7 @@ def _train(
     if no_plot and plot is not None:
         raise _wrong(f"expected --plot or --no-plot; got both, with {plot}; leave one of them out")
     _check_validation(chosen)
-    picture = None if no_plot else console.check_picture(plot, options.CURVE)
+    picture = None if no_plot else check_picture(plot, options.CURVE)
     kept = {name: chosen[name] for name in ("validation", "seed", "class_weight", "threshold")}
     job = Job(data, test, names, max_bytes, output, history, picture, **kept)
     parts = job.load(folder)
@@ -356,7 +357,7 @@ def _compare(
 ) -> None:
     """Train one net on every backend, and by the textbook functions, side by side."""
     out, names = console.stdout(), _named(x, y, data)
-    picture = None if plot is None else console.check_picture(plot, plot)
+    picture = None if plot is None else check_picture(plot, plot)
     check_outputs([picture], [data])
     rows = load_rows(data, "train", names, max_bytes)
     pair = classes_of(rows, data)
@@ -371,7 +372,7 @@ def _compare(
         comparison = compare_backends(net, rows.X, rows.y, epochs=epochs)
     console.show_comparison(out, comparison)
     if picture is not None:
-        console.draw_comparison(comparison, picture)
+        draw_comparison(comparison, picture)
         console.show_facts(out, [("wrote", picture)])
 
 

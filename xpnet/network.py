@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from .activations import ACTIVATIONS
-from .arrays import is_on_host, is_sparse
+from .arrays import is_on_host, is_sparse, is_uint8
 from .backend import Backend, dtype_of, get_backend
 from .checks import check_features, check_finite, check_logits, check_X, quiet
 from .errors import InputError, flag, known, real, several, unknown
@@ -27,7 +27,7 @@ from .passes import Pass
 from .preprocessing import Scaling
 from .state import TrainingState
 
-__all__ = ["Network", "is_uint8"]
+__all__ = ["Network"]
 
 T = TypeVar("T")
 
@@ -409,11 +409,6 @@ def _activation(name: Any) -> str:
 
 def _rate(rate: Any) -> float:
     return real("dropout", rate, least=0.0, below=1.0)
-
-
-def is_uint8(X: Any) -> bool:
-    """Tell whether *X*, of whatever library, holds ``uint8``."""
-    return str(getattr(X, "dtype", "")).endswith("uint8")
 
 
 def _integers(layer_sizes: Sequence[int]) -> tuple[int, ...]:
