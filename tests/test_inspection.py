@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from xpnet import Network, cli, data, save_model, train, untrusted
+from xpnet import Network, cli, data, hdf5, save_model, train, untrusted
 from xpnet.errors import DataError, InputError, ModelFileError
 from xpnet.inspection import inspect
 from xpnet.untrusted import Limits
@@ -111,6 +111,20 @@ def test_an_array_without_rows_is_no_damage(rows):
         file.create_dataset("none", (0, 3), "f4", maxshape=(None, 3))
     facts, good = inspect(rows)
     assert good, facts
+
+
+def test_deep_groups_are_walked_once(tmp_path, monkeypatch):
+    """A small file of groups within groups took hours where each array was looked up anew."""
+    links = []
+    look = hdf5._look
+    monkeypatch.setattr(hdf5, "_look", lambda *given: links.append(given[1]) or look(*given))
+    with h5py.File(tmp_path / "deep.h5", "w") as file:
+        for depth in range(20):
+            file["a/" * depth + "x"] = [1.0]
+    facts, good = inspect(tmp_path / "deep.h5")
+    assert good
+    assert len(texts(facts, "array")) == 20
+    assert sorted(links) == ["a"] * 19 + ["x"] * 20
 
 
 def test_long_lists_end(tmp_path):

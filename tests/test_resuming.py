@@ -895,6 +895,19 @@ def test_the_command_writes_as_often_as_told(tmp_path):
     assert "expected a folder with checkpoints" in said
 
 
+def test_the_command_says_what_it_passes_over(tmp_path):
+    command(tmp_path, "train", "--epochs", 2, "--no-plot", "--checkpoint", "run")
+    (tmp_path / "run" / "checkpoint-000009-000000.h5").write_bytes(b"damaged")
+    arguments = [sys.executable, "-m", "xpnet", "resume", "run", "-q"]
+    done = subprocess.run(
+        arguments, cwd=tmp_path, env=environment(), text=True, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0
+    lines = done.stderr.splitlines()
+    assert lines
+    assert all(line.startswith("xpnet: warning: passed over a checkpoint") for line in lines)
+
+
 def test_the_command_goes_on_with_its_own_runs_alone(simple, tmp_path):
     simple[0]()
     said = command(tmp_path, "resume", "run", code=1)

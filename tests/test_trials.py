@@ -14,6 +14,7 @@ from xpnet import BinaryClassifier
 from xpnet.activations import ACTIVATIONS, Activation
 
 TRIALS = Path(__file__).parents[1] / "ci" / "trials"
+RESULTS = TRIALS.parent / "results"
 sys.path.append(str(TRIALS))
 SHORT = {
     # the trial, its arguments, and the figure that it must show
@@ -100,3 +101,11 @@ def test_a_wrong_derivative_is_found(factor, judges, monkeypatch):
         difference, words = off[name]
         assert difference > result["limits"][name]
         assert words.startswith("tanh ")
+
+
+def test_every_result_is_good_and_in_the_table():
+    results = {path.name: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")}
+    trials = {r["trial"]: r for name, r in results.items() if name.startswith("trial-")}
+    assert trials.keys() == SHORT.keys()
+    assert all(result["good"] for result in trials.values())
+    assert (RESULTS / "trials.md").read_text("utf-8") == load("report.py").table()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BYTES",
+    "check_dataset",
     "contents",
     "describe",
     "find_dataset",
@@ -215,6 +216,12 @@ def walk(file: h5py.File) -> Iterator[tuple[str, str, Any]]:
                     seen.add(item)
                     waiting.append((f"{path}/", item))
                 yield path, kind, item
+
+
+def check_dataset(dataset: h5py.Dataset, place: str, max_bytes: int = MAX_BYTES) -> None:
+    """Raise `DataError` for an array from `walk`, called *place*, that `read_dataset` refuses."""
+    with _reading(place):
+        check_array(dataset, place, max_bytes=max_bytes)
 
 
 def verify(dataset: h5py.Dataset) -> None:

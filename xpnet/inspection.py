@@ -18,7 +18,7 @@ from .checkpoint import build_network, read_model
 from .console import count, describe_network
 from .data import LAYOUTS, check_declared, class_names
 from .errors import DataError, XpnetError, path_text
-from .hdf5 import MAX_BYTES, describe, find_dataset, holds, open_file, verify, walk
+from .hdf5 import MAX_BYTES, check_dataset, describe, holds, open_file, verify, walk
 from .hdf5_rules import check_kind
 from .network import Network
 from .seal import read_seal
@@ -150,13 +150,14 @@ def _data_facts(path: Path, max_bytes: int) -> Iterator[tuple[str, str]]:
 
 def _objects(file: h5py.File, max_bytes: int) -> Iterator[tuple[str, str]]:
     """Yield a fact on each array in *file*, and on each object that is refused."""
-    for path, kind, _ in walk(file):
+    for path, kind, item in walk(file):
+        place = f"{file.filename}: {path!r}"
         try:
-            check_kind(kind, path.rpartition("/")[2], f"{file.filename}: {path!r}")
+            check_kind(kind, path.rpartition("/")[2], place)
             if kind == "array":
-                dataset = find_dataset(file, path, max_bytes=max_bytes)
-                verify(dataset)
-                yield "array", f"{path!r} {describe(dataset)}"
+                check_dataset(item, place, max_bytes)
+                verify(item)
+                yield "array", f"{path!r} {describe(item)}"
         except DataError as error:
             yield "refused", str(error)
 

@@ -182,7 +182,8 @@ def carry_out(
 
 def go_on(folder: str, every: dict[str, Any], *, quiet: bool) -> int:
     """Go on with the run in *folder*; return the exit code."""
-    job, epochs = _job_of(folder)
+    with _warnings_shown():
+        job, epochs = _job_of(folder)
     parts = job.load(folder)
     rows, more = parts["training"], job.weights_and_validation(parts)
     checkpoint = Checkpoint(folder, **every, note=job.as_note())
