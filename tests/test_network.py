@@ -291,6 +291,17 @@ def test_rows_go_in_without_a_copy():
     assert not np.shares_memory(net32.columns(X), X)
 
 
+def test_rows_are_looked_at_only_where_that_is_asked_for(backend):
+    net, X = Network([3, 1], backend=backend), np.array([[1.0, np.nan, 2.0]])
+    sparse = scipy.sparse.csr_array(X)
+    for door, rows in [(net.columns, X), (net.rows, X), (net.rows, sparse)]:
+        if rows is sparse and backend.name != "numpy":
+            continue  # test_sparse.py has the double's
+        door(rows)
+        with pytest.raises(InputError, match=r"mine.*: expected finite numbers; got 1 NaN"):
+            door(rows, "mine", finite=True)
+
+
 def test_device_rows_give_device_arrays(backend, rng):
     X, _ = problem(rng, 3, 5)
     net = Network([3, 4, 1], backend=backend, random_state=0)
