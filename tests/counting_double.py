@@ -347,6 +347,8 @@ class CountingDouble:
                 CUDARuntimeError=CUDARuntimeError,
                 getDevice=lambda: self._current,
                 getDeviceCount=self._device_count,
+                runtimeGetVersion=lambda: 13000,
+                driverGetVersion=lambda: 13010,
                 memGetInfo=lambda: (self._memory, 80 << 30),
                 getDeviceProperties=lambda device: {"name": f"counting double {device}".encode()},
             ),

@@ -1,4 +1,4 @@
-"""Activations: their values and slopes, against PyTorch, finite differences and the extremes."""
+"""Activations: values and slopes, as published, as PyTorch's, by differences, at the extremes."""
 
 import numpy as np
 import pytest
@@ -37,6 +37,48 @@ def test_gradients_are_finite_differences(name, z, dA):
     expected = dA * (around[2] - around[0]) / (2 * h)
     got = dA * slope(activation, np, np.array([z]))[0]
     assert got == pytest.approx(expected, rel=1e-6, abs=1e-9 * (1 + abs(around[1])))
+
+
+def _published(z):
+    """Each activation as its paper, or PyTorch's documentation, writes it."""
+    sigmoid = 1 / (1 + np.exp(-z))
+    below = np.exp(np.minimum(z, 0)) - 1
+    return {
+        "relu": np.where(z > 0, z, 0),
+        "leaky_relu": np.where(z > 0, z, 0.01 * z),
+        "elu": np.where(z > 0, z, below),
+        "selu": 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * below),
+        "softplus": np.log(1 + np.exp(z)),
+        "gelu": z / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))),
+        "silu": z * sigmoid,
+        "mish": z * np.tanh(np.log(1 + np.exp(z))),
+        "tanh": (np.exp(z) - np.exp(-z)) / (np.exp(z) + np.exp(-z)),
+        "sigmoid": sigmoid,
+        "linear": z,
+    }
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_they_are_as_published(name):
+    expected = _published(POINTS)[name]
+    np.testing.assert_allclose(
+        ACTIVATIONS[name].value(np, POINTS), expected, rtol=1e-12, atol=1e-15
+    )
+
+
+def test_selu_keeps_mean_0_and_variance_1():
+    """What its two constants are for (Klambauer et al. 2017), by the trapezoidal rule."""
+    z = np.linspace(-12, 12, 20_001)
+    density = np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+    A = ACTIVATIONS["selu"].value(np, z)
+    assert np.trapezoid(A * density, z) == pytest.approx(0.0, abs=1e-6)
+    assert np.trapezoid(A * A * density, z) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(KINKED))
+def test_at_a_kink_the_slope_is_that_below(name):
+    at, below = slope(ACTIVATIONS[name], np, np.array([0.0, -1e-12]))
+    assert at == pytest.approx(below, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

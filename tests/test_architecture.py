@@ -66,6 +66,7 @@ FLOORS = [  # each imports only from those above it
     "compare",
     "drawing",
     "plots",
+    "pictures",
     "console",
     "inspection",
     "inputs",

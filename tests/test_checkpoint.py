@@ -16,10 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.counting_double import CountingDouble
-from xpnet import Adam, ModelFileError, Network, load_model, save_model, schedules, train
+from tests.unprivileged import unprivileged
+from xpnet import (
+    Adam,
+    Checkpoint,
+    InputError,
+    ModelFileError,
+    Network,
+    load_model,
+    resume,
+    save_model,
+    schedules,
+    train,
+)
 from xpnet.backend import CupyBackend
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.seal import FORMAT
+from xpnet.training import EarlyStopping
 
 BLOCK = 512
 SEAL = struct.Struct("<8sIIQ32s")  # magic, version, zero, length of the body, SHA-256 of the body
@@ -213,13 +226,14 @@ def test_validation_history_and_hyper_parameters_come_back(path):
     assert_same(net, other)
 
 
-def test_picture_shape_comes_back(path):
-    pictures = np.random.default_rng(0).integers(0, 256, (6, 4, 3, 3), "uint8")
+@pytest.mark.parametrize("shape", [(4, 3, 3), (12, 3), (1, 36), (6, 6, 1)])
+def test_picture_shape_comes_back(path, shape):
+    pictures = np.random.default_rng(0).integers(0, 256, (6, *shape), "uint8")
     net = Network([36, 1], backend="numpy")
     train(net, pictures, [0, 1] * 3, optimizer="sgd", epochs=1)
     save_model(net, path)
     other = load_model(path, "numpy")
-    assert other.picture_shape == (4, 3, 3)
+    assert other.picture_shape == shape
     np.testing.assert_array_equal(net.predict_proba(pictures), other.predict_proba(pictures))
 
 
@@ -238,6 +252,28 @@ def test_numpys_own_numbers_are_saved(path):
     net.threshold = np.float32(0.25)
     save_model(net, path)
     assert_same(net, load_model(path, "numpy"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("threshold", v) for v in (-0.1, 1.1, float("nan"), "0.5")]
+    + [("temperature", v) for v in (0.0, -1.0, float("inf"), None)],
+)
+def test_what_could_not_be_loaded_is_not_saved(saved, name, value):
+    before, (net, *_) = saved.read_bytes(), trained()
+    setattr(net, name, value)
+    with refuses(InputError, f"{name}: expected a number .*; got {value!r}"):
+        save_model(net, saved)
+    assert saved.read_bytes() == before
+    assert only(saved)
+
+
+@pytest.mark.parametrize("threshold", [0, 1])
+def test_the_ends_of_a_threshold_come_back(path, threshold):
+    net, *_ = trained()
+    net.threshold = threshold
+    save_model(net, path)
+    assert load_model(path, "numpy").threshold == threshold
 
 
 def test_a_model_opens_on_another_backend(path):
@@ -270,6 +306,7 @@ def test_plain_h5py_opens_it(saved):
         meta = json.loads(file["meta"][()].decode("utf-8"))
         assert meta["layer_sizes"] == [3, 4, 2, 1]
         assert meta["training"]["optimizer"]["name"] == "adam"
+        assert meta["training"]["batch"] == 0  # only a checkpoint stands within an epoch
         for name, value in net.parameters.items():
             stored = file["parameters"][name]
             assert stored.dtype == "<f4"
@@ -556,7 +593,10 @@ WRONG = {
     "other sizes": (put("layer_sizes", value=[3, 5, 2, 1]), ["W1", r"expected shape \(5, 3\)"]),
     "more layers": (put("layer_sizes", value=[3, 4, 2, 1, 1]), ["W4"]),
     "fewer layers": (put("layer_sizes", value=[3, 4, 1]), ["W2", r"expected shape \(1, 4\)"]),
-    "huge sizes": (put("layer_sizes", value=[10**12, 10**12, 1]), ["W1", "expected shape"]),
+    "huge sizes": (
+        put("layer_sizes", value=[10**12, 10**12, 1]),
+        ["layer_sizes: expected at most"],
+    ),
     "sizes in words": (
         put("layer_sizes", value="341"),
         ["layer_sizes: expected positive integers"],
@@ -572,6 +612,11 @@ WRONG = {
     ),
     "unknown precision": (put("precision", value="object"), ["expected one of bfloat16"]),
     "threshold": (put("threshold", value=[1]), ["threshold: expected a number .*; got .1.\\)"]),
+    "a threshold below 0": (
+        put("threshold", value=-0.01),
+        ["threshold: expected a number at least 0 and at most 1; got -0.01"],
+    ),
+    "a threshold above 1": (put("threshold", value=1.01), ["threshold: .* got 1.01"]),
     "huge threshold": (put("threshold", value=10**400), ["threshold: expected a number"]),
     "one class": (
         put("classes", value={"kind": "i", "values": [0]}),
@@ -658,6 +703,128 @@ def test_wrong_contents_under_a_good_seal_are_refused(saved, change, words):
         load_model(saved, "numpy")
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16", "float16"])
+def test_a_model_of_tensor_cores_opens_where_there_are_none(saved, precision):
+    resealed(saved, put("precision", value=precision))
+    assert load_model(saved, "numpy").precision == "float32"
+    assert load_model(saved, CupyBackend(CountingDouble())).precision == precision
+    assert_same(trained()[0], load_model(saved, "numpy"))
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, "3"])
+def test_a_wrong_clip_of_scaled_rows_is_refused(path, clip):
+    save_model(trained(scaling="robust")[0], path)
+    resealed(path, put("scaling", value=["robust", clip]))
+    with refuses(ModelFileError, f"clip: expected a number above 0; got {clip!r}"):
+        load_model(path, "numpy")
+
+
+def test_an_unknown_scaling_is_refused(path):
+    save_model(trained(scaling="robust")[0], path)
+    resealed(path, put("scaling", value=["rubost", 3.0]))
+    with refuses(ModelFileError, "scaling: expected one of .*; got 'rubost'"):
+        load_model(path, "numpy")
+
+
+@pytest.mark.parametrize("name", ["center", "scale"])
+def test_scaling_is_float64_whatever_the_network_is(path, name):
+    save_model(trained(scaling="robust")[0], path)
+    resealed(path, replace(f"scaling/{name}", np.ones(3, "f4")))
+    with refuses(ModelFileError, f"scaling/{name}: expected float64; got float32"):
+        load_model(path, "numpy")
+
+
+#: What is changed in a checkpoint of the middle of an epoch, and the words that say so.
+WRONG_PAUSES = {
+    "negative seconds": (put("training", "pause", "seconds", value=-0.5), ["seconds: .* -0.5"]),
+    "a call in words": (
+        put("training", "pause", "call", value="train"),
+        ["pause: expected a call and its vectors"],
+    ),
+    "an unknown vector": (
+        put("training", "pause", "vectors", value=["good", "bad"]),
+        ["pause: expected a call and its vectors; got .*'bad'"],
+    ),
+    "a vector too few": (
+        put("training", "pause", "vectors", value=["good"]),
+        ["no more arrays; got .*'pause/start/W1'"],
+    ),
+    "other batches": (
+        put("training", "batch", value=2),
+        ["pause/sums", r"expected shape \(2, 1, 2\); got \(1, 1, 2\)"],
+    ),
+    "other workers": (
+        put("training", "pause", "workers", value=3),
+        ["pause/sums", r"expected shape \(1, 3, 2\)"],
+    ),
+    "sums of another type": (
+        replace("pause/sums", np.zeros((1, 1, 2))),
+        ["pause/sums: expected float32; got float64"],
+    ),
+    "a batch in words": (put("training", "batch", value="1"), ["TypeError"]),
+    "no end": (drop("training", "pause", "ended"), ["TypeError", "ended"]),
+    "more than there is": (put("training", "pause", "more", value=1), ["TypeError", "more"]),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG_PAUSES.values(), ids=WRONG_PAUSES)
+def test_wrong_pauses_are_refused(tmp_path, change, words):
+    trained(checkpoint=Checkpoint(tmp_path, seconds=1e-9, keep=99))
+    path = tmp_path / "checkpoint-000001-000001.h5"
+    pause = load_model(path, "numpy").training.pause
+    assert (pause.batch, sorted(pause.vectors), pause.ended) == (1, ["good", "start"], False)
+    resealed(path, change)
+    with refuses(ModelFileError, path.name, *words):
+        load_model(path, "numpy")
+
+
+def test_a_pause_of_every_vector_opens(tmp_path):
+    stopping = EarlyStopping("loss", patience=9, min_delta=9.0)  # the first epoch is the best
+    trained(checkpoint=Checkpoint(tmp_path, seconds=1e-9, keep=99), early_stopping=stopping)
+    pause = load_model(tmp_path / "checkpoint-000002-000001.h5", "numpy").training.pause
+    assert sorted(pause.vectors) == ["current", "good", "start"]
+
+
+def without_vector(name):
+    """Take a vector out of a checkpoint, and out of its list."""
+
+    def change(file, meta):
+        del file[f"pause/{name}"]
+        meta["training"]["pause"]["vectors"].remove(name)
+
+    return change
+
+
+FACT = {"shape": [20, 3], "dtype": "float32", "sha256": "0" * 64}
+#: What is changed in a checkpoint that opens as a model, but that no run of this format wrote.
+STRANGE_PAUSES = {
+    "a setting less": drop("training", "pause", "call", "shuffle"),
+    "a setting more": put("training", "pause", "call", "hurry", value=True),
+    "a setting of another kind": put("training", "pause", "call", "epochs", value="3"),
+    "no data": put("training", "pause", "call", "data", value=None),
+    "data in words": put("training", "pause", "call", "data", "X", value="rows"),
+    "data of more": put("training", "pause", "call", "data", "X", value=FACT | {"file": "X"}),
+    "data of less": drop("training", "pause", "call", "data", "y", "sha256"),
+    "no good parameters": without_vector("good"),
+    "no start of the epoch": without_vector("start"),
+}
+
+
+@pytest.mark.parametrize("change", STRANGE_PAUSES.values(), ids=STRANGE_PAUSES)
+def test_checkpoints_of_strange_runs_are_passed_over(tmp_path, change):
+    net, X, y = trained(checkpoint=Checkpoint(tmp_path, seconds=1e-9, keep=99))
+    path = tmp_path / "checkpoint-000001-000001.h5"
+    for other in tmp_path.glob("*.h5"):
+        if other != path:
+            other.unlink()
+    shutil.copy(path, tmp_path / "checkpoint-000001-000002.h5")
+    resealed(tmp_path / "checkpoint-000001-000002.h5", change)
+    words = r"passed over a checkpoint: .*-000002\.h5: expected a checkpoint of this format"
+    with pytest.warns(RuntimeWarning, match=words):
+        again, _ = resume(tmp_path, X, y)
+    assert_same(net, again)
+
+
 def test_resealing_alone_is_no_fault(saved):
     resealed(saved, lambda *_: None)
     assert_same(trained()[0], load_model(saved, "numpy"))
@@ -697,16 +864,25 @@ def test_a_symlink_stays_one(tmp_path):
     assert_same(trained()[0], load_model(link, "numpy"))
 
 
-def test_loading_writes_nothing(saved):
-    before = saved.read_bytes()
-    saved.chmod(0o400)
-    saved.parent.chmod(0o500)
-    try:
-        load_model(saved, "numpy")
-    finally:
-        saved.parent.chmod(0o700)
-    assert saved.read_bytes() == before
-    assert only(saved)
+def test_loading_writes_nothing_and_needs_no_permission_to():
+    with unprivileged() as folder:
+        path = folder / "model.h5"
+        save_model(trained()[0], path)
+        before = path.read_bytes()
+        path.chmod(0o400)
+        folder.chmod(0o500)
+        load_model(path, "numpy")
+        assert path.read_bytes() == before
+        assert only(path)
+
+
+def test_what_may_not_be_read_is_refused():
+    with unprivileged() as folder:
+        path = folder / "model.h5"
+        save_model(trained()[0], path)
+        path.chmod(0)
+        with refuses(ModelFileError, "model.h5", "expected a model file", "Permission denied"):
+            load_model(path, "numpy")
 
 
 def test_a_moved_file_is_the_same_model(saved, tmp_path):

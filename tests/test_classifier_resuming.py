@@ -219,7 +219,7 @@ def test_where_there_is_nothing_to_go_on_with(problem, tmp_path):
         quick(checkpoint=tmp_path / "none").resume(*problem)
     with pytest.raises(ModelFileError, match="got none that is whole"):
         quick(checkpoint=tmp_path).resume(*problem)
-    with pytest.raises(InputError, match="checkpoint: expected a folder's path; got 5"):
+    with pytest.raises(InputError, match="checkpoint: expected a path, as text or a Path; got 5"):
         quick(checkpoint=5).fit(*problem)
 
 

@@ -537,6 +537,15 @@ def test_what_goes_wrong_before_training_is_one_line(monkeypatch, error, code, w
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["make_context", "invoke"])
+def test_ctrl_c_exits_with_130_whatever_click_does(monkeypatch, name):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.main, name, interrupt)
+    assert xpnet("train", *SHORT, code=130).strip() == "xpnet: error: interrupted"
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.4, "0:00"), (61, "1:01"), (3600 + 62, "1:01:02")]
 )

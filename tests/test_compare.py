@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import xpnet.compare
 from tests.counting_double import CountingDouble
-from xpnet import InputError, Network, compare_backends, data, train
+from xpnet import InputError, Network, XpnetError, compare_backends, data, train
 from xpnet.activations import ACTIVATIONS, Activation
 from xpnet.backend import CupyBackend, NumpyBackend
 from xpnet.errors import BackendUnavailable
@@ -78,3 +79,27 @@ def test_what_the_textbook_has_not_is_not_compared(option):
     net = Network([2, 6, 1], backend="numpy", random_state=1, **option)
     with pytest.raises(InputError, match=f"net: expected a network .*; got one with {name}; make"):
         compare_backends(net, circles.X, circles.y)
+
+
+class Breaks:
+    """What promises an array, and has none."""
+
+    dtype, shape, ndim = np.dtype(float), (4, 2), 2
+
+    def __len__(self):
+        return 4
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("the data are gone")
+
+
+@pytest.mark.parametrize("X", [Breaks(), scipy.sparse.csr_array(np.eye(4, 2))], ids=["own", "csr"])
+def test_what_the_textbook_cannot_read_is_refused(X):
+    with pytest.raises(InputError, match="X: expected"):
+        compare_backends(Network([2, 1], backend="numpy"), X, [0, 1, 0, 1])
+
+
+def test_what_diverges_is_said_once():
+    X = np.array([[1e30], [-1e30], [2e30], [-2e30]])
+    with pytest.raises(XpnetError):
+        compare_backends(Network([1, 3, 1], backend="numpy", random_state=0), X, [0, 1, 0, 1])

@@ -500,7 +500,21 @@ def test_load_without_a_path_splits_the_circles():
     both = np.concatenate([train.X, test.X])
     assert np.array_equal(np.unique(both, axis=0), np.unique(data.circles().X, axis=0))
     assert np.array_equal(data.load(split="train").X, train.X)
-    refuses(lambda: data.load(split="dev"), "got 'dev'", error=InputError)
+    for wrong in ("dev", ["train"], "None", 0):
+        refuses(lambda: data.load(split=wrong), f"got {wrong!r}", error=InputError)  # noqa: B023
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"n_samples": 0}, "n_samples: expected an integer above 0; got 0"),
+        ({"noise": -0.1}, "noise: expected a number at least 0; got -0.1"),
+        ({"noise": None}, "noise: expected a number at least 0; got None"),
+        ({"factor": 1.0}, "factor: expected a number at least 0 and below 1; got 1.0"),
+    ],
+)
+def test_circles_refuse(argument, words):
+    refuses(lambda: data.circles(**argument), words, error=InputError)
 
 
 @given(m=st.integers(10, 60), positives=st.integers(5, 9), seed=st.integers(0, 99))
@@ -518,7 +532,7 @@ def test_split_keeps_rows_labels_and_shares(m, positives, seed):
 def test_split_refuses():
     few = data.Dataset(ROWS, np.array([0, 0, 0, 1]))
     refuses(lambda: data.split(few), "enough of each class", error=InputError)
-    refuses(lambda: data.split(data.circles(), 1), "between 0 and 1; got 1", error=InputError)
+    refuses(lambda: data.split(data.circles(), 1), "above 0 and below 1; got 1", error=InputError)
     refuses(lambda: data.split(data.Dataset(ROWS, LABELS * 0)), "one class only", error=InputError)
 
 

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.unprivileged import unprivileged
 from xpnet.errors import OutputError
-from xpnet.files import check_writable, write_file
+from xpnet.files import check_writable, lock, write_file
 
 OLD, NEW = b"the older file", b"the newer file " * 1000
 
@@ -96,7 +98,9 @@ def test_a_write_that_fails_changes_nothing(path, monkeypatch, break_it, older):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with monkeypatch.context() as patch:
         break_it(patch, full)
-        words = ("model.h5: expected a place that can be written", "No space left", "another path")
+        words = (
+            "model.h5: expected a place that can be written; got: No space left on device; choose",
+        )
         with refuses(*words):
             write_file(path, NEW)
     if older:
@@ -117,13 +121,29 @@ def test_an_interrupted_write_changes_nothing(path, monkeypatch, break_it):
     assert only(path)
 
 
-def test_what_does_not_read_back_replaces_nothing(path, monkeypatch):
+def test_an_error_without_a_number_is_told_too(path, monkeypatch):
+    break_sync(monkeypatch, OSError("the network is gone"))
+    with refuses("expected a place that can be written; got: the network is gone; choose"):
+        write_file(path, NEW)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1] + b"?",
+        lambda content: b"?" + content[1:],
+        lambda content: content[:-1],
+        lambda content: content + b"?",
+    ],
+    ids=["changed at the end", "changed at the start", "too short", "too long"],
+)
+def test_what_does_not_read_back_replaces_nothing(path, monkeypatch, damage):
     path.write_bytes(OLD)
     real = io.open
 
     class Lossy(Full):
         def write(self, content):
-            self.file.write(content[:-1] + b"?")
+            self.file.write(damage(content))
 
     def opened(file, mode="r", *args, **kwargs):
         found = real(file, mode, *args, **kwargs)
@@ -162,6 +182,34 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(path, monkeypatch):
     write_file(path, NEW)
     assert path.read_bytes() == NEW
     assert only(path)
+
+
+def test_a_file_that_was_there_keeps_its_mode(path):
+    for mode in (0o600, 0o640):
+        path.write_bytes(OLD)
+        path.chmod(mode)
+        write_file(path, NEW)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert path.read_bytes() == NEW
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_no_file_stays_open(path):
+    def count():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    write_file(path, OLD)
+    before = count()
+    for _ in range(5):
+        write_file(path, NEW)
+    assert count() == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20])
+def test_every_size_is_written(path, size):
+    content = np.random.default_rng(size).bytes(size)
+    write_file(path, content)
+    assert path.read_bytes() == content
 
 
 # --- what a killed writer leaves ------------------------------------------------------------------
@@ -226,6 +274,47 @@ def test_a_writer_at_work_is_not_swept(path, monkeypatch):
     assert only(path)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks that die with their process are POSIX's")
+def test_a_file_that_was_swept_before_it_was_locked_is_made_anew(path, monkeypatch):
+    import fcntl
+
+    real, swept = fcntl.flock, []
+
+    def late(file, operation):
+        if not swept:
+            swept.append(Path(file.name))
+            swept[0].unlink()
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write_file(path, NEW)
+    assert len(swept) == 1
+    assert path.read_bytes() == NEW
+    assert only(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks that die with their process are POSIX's")
+def test_without_locks_it_writes_and_sweeps_nothing(path, monkeypatch):
+    import fcntl
+
+    left = kill_a_writer(path)
+    error = OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    monkeypatch.setattr(fcntl, "flock", failing(error))
+    write_file(path, NEW)
+    assert path.read_bytes() == NEW
+    assert set(path.parent.iterdir()) == {path, left}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks that die with their process are POSIX's")
+def test_a_lock_is_held_by_one_until_it_is_closed(path):
+    path.write_bytes(OLD)
+    with path.open("r+b") as first, path.open("r+b") as second:
+        assert lock(first, wait=False) is True
+        assert lock(second, wait=False) is False
+        first.close()
+        assert lock(second, wait=True) is True
+
+
 # --- where it writes ------------------------------------------------------------------------------
 
 
@@ -263,19 +352,25 @@ def test_pipes_and_devices_are_not_replaced(tmp_path):
     assert only(pipe)
 
 
-def test_an_unwritable_folder_is_refused(tmp_path, monkeypatch):
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    try:
-        if os.access(folder, os.W_OK):  # the superuser may always write; so play the refusal
-            refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            monkeypatch.setattr(io, "open", failing(refused))
+def test_an_unwritable_folder_is_refused():
+    with unprivileged() as folder:
+        folder.chmod(0o500)
         for act in both(folder / "model.h5"):
             with refuses("model.h5: expected a place that can be written", "Permission denied"):
                 act()
         assert list(folder.iterdir()) == []
-    finally:
-        folder.chmod(0o700)
+
+
+def test_what_may_not_be_written_to_is_replaced_all_the_same():
+    with unprivileged() as folder:
+        path = folder / "model.h5"
+        path.write_bytes(OLD)
+        path.chmod(0o400)  # of the file; to rename over it, one needs the folder's
+        check_writable(path)
+        write_file(path, NEW)
+        assert path.read_bytes() == NEW
+        assert stat.S_IMODE(path.stat().st_mode) == 0o400
+        assert only(path)
 
 
 def test_output_errors_are_os_errors(tmp_path):
@@ -283,18 +378,20 @@ def test_output_errors_are_os_errors(tmp_path):
         check_writable(tmp_path)
 
 
-def test_check_writable_leaves_no_trace(path):
-    check_writable(path)
-    assert list(path.parent.iterdir()) == []
-    path.write_bytes(OLD)
-    path.chmod(0o400)
-    before = path.stat()
-    check_writable(str(path))
-    after = path.stat()
-    assert path.read_bytes() == OLD
-    assert (before.st_mtime_ns, before.st_ino, before.st_mode) == (
-        after.st_mtime_ns,
-        after.st_ino,
-        after.st_mode,
-    )
-    assert only(path)
+def test_check_writable_leaves_no_trace():
+    with unprivileged() as folder:
+        path = folder / "model.h5"
+        check_writable(path)
+        assert list(folder.iterdir()) == []
+        path.write_bytes(OLD)
+        path.chmod(0o400)
+        before = path.stat()
+        check_writable(str(path))
+        after = path.stat()
+        assert path.read_bytes() == OLD
+        assert (before.st_mtime_ns, before.st_ino, before.st_mode) == (
+            after.st_mtime_ns,
+            after.st_ino,
+            after.st_mode,
+        )
+        assert only(path)

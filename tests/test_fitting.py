@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import make_classification, make_moons
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -248,6 +249,13 @@ def test_ten_and_ten_epochs_are_twenty(moons, options):
         assert (other.n_iter_, other.t_) == (whole.n_iter_, whole.t_) == (20, 4000)
 
 
+class Breaks:
+    """What promises an array, and has none."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("the data are gone")
+
+
 def test_partial_fit_takes_rows_as_they_come(moons):
     X, y = moons
     order = np.argsort(y, kind="stable")  # all of one class first
@@ -259,6 +267,10 @@ def test_partial_fit_takes_rows_as_they_come(moons):
     assert classifier.score(X, y) > 0.8
     with pytest.raises(ValueError, match="is not the same as on last call to partial_fit"):
         classifier.partial_fit(X, y, classes=[0, 2])
+    for fitted in (classifier, clone(classifier)):
+        for wrong in ([0, None], np.array([0, "1"], object), Breaks(), [[0, 1], [2]]):
+            with pytest.raises(InputError, match="classes: expected"):
+                fitted.partial_fit(X, y, classes=wrong)
     with pytest.raises(ValueError, match="X has 1 features, but BinaryClassifier is expecting 2"):
         classifier.partial_fit(X[:, :1], y)
 

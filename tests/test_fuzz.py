@@ -1,81 +1,112 @@
-"""Whatever is given as an argument, a failure is one of xpnet's own errors, and no traceback."""
+"""Whatever is offered at any door, a failure is one of xpnet's own errors, and no traceback."""
 
-import contextlib
-import inspect
+import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xpnet import BinaryClassifier, Network, XpnetError, cli, train
+from xpnet import BinaryClassifier, InputError, cli
 
-VALUES = [
-    None, True, False, "", "auto", "adam", "relu", "cosine", "lbfgs", "balanced", "loss", "robust",
-    -1, 0, 1, 2, 7, -0.5, 0.0, 0.3, 1.0, 2.5, 1e300, float("nan"), float("inf"),
-    [], [3], (2, 2), ["relu"], [0.1, None], {}, {"W": 1.0}, {"name": "step"}, b"x", 1j, object(),
-    np.float64(0.1), np.int64(3), np.array([1, 2]), np.array("adam"),
-]  # fmt: skip
-WORDS = [
-    "", "none", "-1", "0", "1", "2", "0.5", "1e999", "nan", "inf", "x", "2,2", "2,,2", "relu",
-    "adam", "lbfgs", "cosine", "robust", "focal", "layer", "f1", "full", "numpy", "cupy:9",
-    "missing.h5", "é", "--", "-q",
-]  # fmt: skip
-CLASSIFIER = [name for name in inspect.signature(BinaryClassifier).parameters if name != "backend"]
-NETWORK = [name for name in inspect.signature(Network).parameters if name != "backend"]
-TRAIN = [name for name in inspect.signature(train).parameters if name not in ("net", "checkpoint")]
-OPTIONS = [option for p in cli.main.commands["train"].params for option in p.opts if "-" in option]
-_often = settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+sys.path.append(str(Path(__file__).parents[1] / "ci" / "trials"))
+
+from attempts import Leak, attempt, tries
+from doors import COMMANDS, DOORS
+
+
+@pytest.fixture(autouse=True)
+def _on_numpy(monkeypatch):
+    monkeypatch.setenv("XPNET_BACKEND", "numpy")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door(door):
+    tries(*DOORS[door], 25)
+
+
+def test_every_command_has_its_door():
+    assert {f"xpnet {name}" for name in cli.main.commands} <= set(DOORS)
+    assert len(COMMANDS) == 7
+
+
+# --- it can fail ----------------------------------------------------------------------------------
+
+
+def give(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda _: {}["x"],
+        lambda _: give(ValueError("no word of whose")),
+        lambda _: give(SystemExit(0)),
+        lambda _: np.float64(1e308) * np.float64(10),
+        lambda _: np.arange(3.0) / 0.0,
+        lambda _: np.array([1j]).astype(float),
+        lambda _: warnings.warn("old", DeprecationWarning, stacklevel=1),
+        lambda _: BinaryClassifier(hidden_layer_sizes=(1,)).get_params()["x"],
+    ],
 )
+def test_what_is_no_error_of_xpnets_is_a_leak(call):
+    with pytest.raises(Leak, match="offered 3"):
+        attempt(call, 3)
 
 
-def problem():
-    X = np.random.default_rng(0).standard_normal((40, 3))
-    return X, (X[:, 0] > 0).astype(int)
-
-
-def only_typed_errors(call):
-    with np.errstate(all="ignore"), contextlib.suppress(XpnetError):
-        call()
-
-
-@pytest.mark.filterwarnings("ignore")
-@_often
-@given(st.dictionaries(st.sampled_from(CLASSIFIER), st.sampled_from(VALUES), max_size=2))
-def test_arguments_of_the_classifier(arguments):
-    small = {"max_iter": 2, "hidden_layer_sizes": (3,), "backend": "numpy"} | arguments
-    only_typed_errors(lambda: BinaryClassifier(**small).fit(*problem()))
-
-
-@pytest.mark.filterwarnings("ignore")
-@_often
-@given(st.dictionaries(st.sampled_from(NETWORK), st.sampled_from(VALUES), min_size=1, max_size=2))
-def test_arguments_of_the_network(arguments):
-    small = {"layer_sizes": [3, 2, 1], "backend": "numpy", "random_state": 0} | arguments
-    only_typed_errors(lambda: Network(**small))
-
-
-@pytest.mark.filterwarnings("ignore")
-@_often
-@given(st.dictionaries(st.sampled_from(TRAIN), st.sampled_from(VALUES), min_size=1, max_size=2))
-def test_arguments_of_train(arguments):
-    X, y = problem()
-    small = {"X": X, "y": y, "optimizer": "adam", "epochs": 2} | arguments
-    net = Network([3, 2, 1], backend="numpy", random_state=0)
-    only_typed_errors(lambda: train(net, **small))
-
-
-@settings(_often, max_examples=60)
-@given(
-    st.lists(st.tuples(st.sampled_from(OPTIONS), st.sampled_from(WORDS)), min_size=1, max_size=3)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda _: give(InputError("X: expected")),
+        lambda _: BinaryClassifier(backend="numpy").fit([[np.nan]], [0]),
+        lambda _: warnings.warn("ours", UserWarning, stacklevel=1),
+    ],
 )
-def test_arguments_of_the_command(tmp_path, monkeypatch, pairs):
+def test_errors_of_xpnet_and_of_scikit_learns_checks_are_none(call):
+    attempt(call, 3)
+
+
+def test_scikit_learns_errors_elsewhere_are_leaks():
+    from sklearn.datasets import make_circles
+
+    with pytest.raises(Leak, match="make_circles"):
+        attempt(lambda n: make_circles(n), -1)
+
+
+@pytest.mark.parametrize("code", [3, -11])
+def test_exit_codes_of_no_meaning_are_leaks(code, monkeypatch):
+    monkeypatch.setattr(cli, "machine", lambda: sys.exit(code))
+    with pytest.raises(Leak, match=f"exit {code}"):
+        tries(*DOORS["xpnet info"], 20)
+
+
+def test_a_traceback_of_a_command_is_a_leak(monkeypatch):
+    monkeypatch.setattr(cli, "machine", lambda: {}["x"])
+    with pytest.raises(Leak, match="KeyError"):
+        tries(*DOORS["xpnet info"], 20)
+
+
+def test_what_fails_is_made_small():
+    def call(numbers):
+        assert sum(numbers) < 10
+
+    with pytest.raises(Leak, match=r"offered \[10\]"):
+        tries(st.lists(st.integers(0, 20)), call, 200)
+
+
+def test_an_attempt_leaves_no_trace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["train", "--epochs", "1", "--no-plot", *(word for pair in pairs for word in pair)]
-    result = CliRunner().invoke(cli.main, words, prog_name="xpnet")
-    assert result.exception is None or isinstance(result.exception, SystemExit), pairs
-    assert result.exit_code in (0, 1, 2)
+    seen = []
+
+    def call(_):
+        seen.append(Path.cwd())
+        Path("new.h5").write_text("x")
+        Path("../above.h5").write_text("x")
+        print("a word")
+
+    attempt(call, 3)
+    assert Path.cwd() == tmp_path
+    assert not list(tmp_path.iterdir())
+    assert not seen[0].parent.exists()

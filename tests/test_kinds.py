@@ -46,6 +46,42 @@ def test_arrays_of_other_libraries(moons, strict, method, dispatch):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_they_lie_on_their_own_device(moons, strict, method):
+    X, y = moons
+    device = strict.Device("device1")
+    on_device = strict.asarray(X, device=device)
+    found = getattr(quick().fit(on_device, strict.asarray(y, device=device)), method)(on_device)
+    assert found.device == device
+
+
+@pytest.mark.parametrize("dispatch", [False, True])
+def test_what_numpy_makes_an_array_of_will_do(moons, dispatch):
+    class Converts:
+        def __init__(self, values):
+            self.values = values
+
+        def __array__(self, dtype=None, copy=None):
+            return np.asarray(self.values, dtype)
+
+    X, y = moons
+    expected = quick().fit(X, y)
+    with sklearn.config_context(array_api_dispatch=dispatch):
+        classifier = quick().fit(Converts(X), Converts(y))
+        np.testing.assert_array_equal(classifier.predict(Converts(X)), expected.predict(X))
+        assert classifier.score(Converts(X), Converts(y)) == expected.score(X, y)
+
+
+def test_what_it_raises_is_said(moons):
+    class Breaks:
+        def __array__(self, dtype=None, copy=None):
+            raise RuntimeError("the data are gone")
+
+    X, y = moons
+    with pytest.raises(InputError, match=r"y: expected what NumPy .*the data are gone"):
+        quick().fit(X, y).score(X, Breaks())
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_tensors(moons, method):
     torch = pytest.importorskip("torch")
     X, y = moons

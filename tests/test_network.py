@@ -1,10 +1,13 @@
 """The engine against the textbook, finite differences and PyTorch; its views; its doors."""
 
+import contextlib
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from xpnet import (
     Network,
     check_gradients,
     evaluate,
+    get_backend,
     save_model,
     textbook,
     train,
@@ -111,6 +115,20 @@ def test_a_wrong_gradient_fails_the_check(wrong, monkeypatch, rng):
         check_gradients(Network([3, 4, 1], "tanh", backend="numpy", random_state=0), X, y)
 
 
+@pytest.mark.parametrize("size", [1e150, 1e300])
+def test_numbers_that_overflow_pass_no_check_for_being_large(size, monkeypatch):
+    """And no warning of NumPy comes out."""
+    X, y = np.full((4, 3), size) * [[1], [-1], [1], [-1]], np.array([0, 1, 0, 1])
+    net = Network([3, 4, 1], backend="numpy", random_state=0)
+    with contextlib.suppress(GradientMismatch):
+        assert check_gradients(net, X, y) < 1e-6
+    relu = ACTIVATIONS["relu"]
+    wrong = Activation("relu", relu.value, lambda xp, dA, A: relu.gradient(xp, dA, A) * 2.0)
+    monkeypatch.setitem(ACTIVATIONS, "relu", wrong)
+    with pytest.raises(GradientMismatch):
+        check_gradients(net, X, y)
+
+
 def test_a_missing_bias_gradient_fails_the_check(monkeypatch, rng):
     X, y = problem(rng, 3, 20)
     right = xpnet.passes._Hidden.backward
@@ -152,6 +170,22 @@ def test_huge_logits_stay_finite(backend, dtype):
     assert loss == pytest.approx(5000.0)
     assert backend.to_host(gradients["dW1"]) == pytest.approx(5000.0)
     np.testing.assert_array_equal(P, [[0, 1], [1, 0], [0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_that_overflow_are_refused(backend, dtype):
+    net = Network([2, 3, 1], precision=dtype, backend=backend, random_state=0)
+    X = np.full((4, 2), {"float32": 3e38, "float64": 1e308}[dtype])
+    for method in (net.forward, net.predict_proba, net.decision_function, net.predict):
+        with pytest.raises(InputError, match="X: expected rows of which the network's sums are"):
+            method(X)
+    with pytest.raises(InputError, match="X: expected rows of which the network's sums are finite"):
+        evaluate(net, X, [0, 1, 0, 1])
+
+
+def test_logits_whose_sum_overflows_are_finite_all_the_same(backend):
+    net = Network([1, 1], init={"W1": [[1.0]], "b1": [[0.0]]}, backend=backend)
+    np.testing.assert_array_equal(net.predict_proba(np.full((4, 1), 3e38))[:, 1], 1.0)
 
 
 # --- weights, views, copies -----------------------------------------------------------------------
@@ -257,6 +291,17 @@ def test_rows_go_in_without_a_copy():
     assert not np.shares_memory(net32.columns(X), X)
 
 
+def test_rows_are_looked_at_only_where_that_is_asked_for(backend):
+    net, X = Network([3, 1], backend=backend), np.array([[1.0, np.nan, 2.0]])
+    sparse = scipy.sparse.csr_array(X)
+    for door, rows in [(net.columns, X), (net.rows, X), (net.rows, sparse)]:
+        if rows is sparse and backend.name != "numpy":
+            continue  # test_sparse.py has the double's
+        door(rows)
+        with pytest.raises(InputError, match=r"mine.*: expected finite numbers; got 1 NaN"):
+            door(rows, "mine", finite=True)
+
+
 def test_device_rows_give_device_arrays(backend, rng):
     X, _ = problem(rng, 3, 5)
     net = Network([3, 4, 1], backend=backend, random_state=0)
@@ -271,24 +316,74 @@ def test_device_rows_give_device_arrays(backend, rng):
     assert isinstance(net.predict(there), np.ndarray)
 
 
-def test_pictures_are_flattened_and_divided_by_255(backend, rng):
-    pictures = rng.integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+@pytest.mark.parametrize("shape", [(4, 5, 3), (12, 5)])
+def test_pictures_are_flattened_and_divided_by_255(backend, rng, shape):
+    pictures = rng.integers(0, 256, (6, *shape), dtype=np.uint8)
     net = Network([60, 3, 1], backend=backend, precision="float64", random_state=0)
     np.testing.assert_array_equal(
         net.predict_proba(pictures), net.predict_proba(pictures.reshape(6, -1) / 255)
     )
     rows = pictures.reshape(6, -1)
     assert not np.array_equal(net.predict_proba(rows), net.predict_proba(pictures))  # numbers
-    net.picture_shape = (4, 5, 3)
+    net.picture_shape = shape
     np.testing.assert_array_equal(net.predict_proba(rows), net.predict_proba(pictures))
 
 
-def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
-    X, _ = problem(rng, 3, 50)
+@pytest.mark.parametrize("chunk", [4 * 7, 1])
+@pytest.mark.parametrize("scaling", [None, "standard"])
+def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng, chunk, scaling):
+    X, y = problem(rng, 3, 50)
     net = Network([3, 4, 1], backend=backend, precision="float64", random_state=0)
+    train(net, X, y, optimizer="sgd", epochs=1, scaling=scaling)
     whole = net.decision_function(X)
-    monkeypatch.setattr(backend, "chunk", 4 * 7)
+    monkeypatch.setattr(backend, "chunk", chunk)
     np.testing.assert_allclose(net.decision_function(X), whole, rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_a_prediction_takes_the_room_of_a_chunk(monkeypatch, kind):
+    m, n = 20_000, 100
+    backend, X = get_backend("numpy"), scipy.sparse.eye_array(m, n, format="csr")
+    rows = X if kind == "sparse" else X.toarray()
+    net = Network([n, 50, 1], backend=backend, precision="float64", random_state=0)
+    monkeypatch.setattr(backend, "chunk", 10_000)
+    tracemalloc.start()
+    net.decision_function(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < m * 50 * 8 / 4, "a quarter of what the hidden layer would take"
+
+
+def test_scaling_takes_the_room_of_a_chunk(monkeypatch):
+    """And of the scaled rows themselves, in the network's dtype."""
+    m, n = 20_000, 100
+    backend, X = get_backend("numpy"), np.random.default_rng(0).standard_normal((m, n))
+    net = Network([n, 1], backend=backend, precision="float32", random_state=0)
+    train(net, X[:100], X[:100, 0] > 0, optimizer="sgd", epochs=1, scaling="standard")
+    monkeypatch.setattr(backend, "chunk", 10_000)
+    tracemalloc.start()
+    net.decision_function(X)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.25 * m * n * 4
+
+
+def test_a_temperature_divides_logits(backend, rng):
+    X, _ = problem(rng, 3, 5)
+    net = Network([3, 4, 1], backend=backend, random_state=0)
+    logits = net.decision_function(X)
+    for temperature in (2.0, 0.5, 1.0):
+        net.temperature = temperature
+        np.testing.assert_array_equal(net.decision_function(X), logits / np.float32(temperature))
+
+
+def test_a_probability_at_the_threshold_is_not_above_it(backend):
+    net = Network([3, 1], init={"W1": np.zeros((1, 3))}, backend=backend)
+    X = np.ones((2, 3))
+    assert net.predict_proba(X).tolist() == [[0.5, 0.5]] * 2
+    assert net.predict(X).tolist() == [0, 0]
+    net.threshold = 0.49
+    assert net.predict(X).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -299,6 +394,8 @@ def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng):
         ({"layer_sizes": [3, 4, 2]}, "the last one 1 because the classifier is binary"),
         ({"layer_sizes": [3, 2.5, 1]}, "layer_sizes: expected integers"),
         ({"layer_sizes": 3}, "layer_sizes: expected integers"),
+        ({"layer_sizes": [3, 10**20, 1]}, r"layer_sizes: expected at most 3e\+14 parameters; got"),
+        ({"layer_sizes": [3, 10**400, 1]}, "layer_sizes: .*give smaller layers"),
         ({"activation": "rleu"}, "activation: expected one of elu, gelu, .* tanh; got 'rleu'"),
         ({"activation": ["relu", "tanh"]}, "one for each of the 1 hidden layers; got 2"),
         ({"activation": None}, "activation: expected one of .* got None"),

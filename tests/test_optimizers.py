@@ -1,4 +1,4 @@
-"""The optimizers' rules against PyTorch's, step by step; what may be given; what runs add."""
+"""The optimizers' rules against their papers' and PyTorch's; what may be given; what runs add."""
 
 import json
 import math
@@ -93,6 +93,50 @@ def steps(backend, optimizer, start, gradients, first=1, state=None, factors=Non
         yield backend.to_host(theta).copy()
 
 
+def as_written(o, theta, gradients):
+    """Yield the parameters after each step, as the papers write them, of optimizer *o*."""
+    m, v, mus = np.zeros_like(theta), np.zeros_like(theta), [1.0]
+
+    def mu(t):
+        return o.beta_1 * (1 - 0.96 ** (t * o.momentum_decay) / 2)
+
+    for t, g in enumerate(gradients, start=1):
+        theta = theta - o.learning_rate * o.weight_decay * theta
+        g = g + o.alpha * theta  # none of the cases has both
+        if isinstance(o, SGD):
+            m = o.momentum * m + g
+            step = g + o.momentum * m if o.nesterov else m
+        elif isinstance(o, AdaGrad):
+            v = v + g**2
+            step = g / (np.sqrt(v) + o.epsilon)
+        elif isinstance(o, RMSProp):
+            v = o.rho * v + (1 - o.rho) * g**2
+            step = g / (np.sqrt(v) + o.epsilon)
+        else:
+            m = o.beta_1 * m + (1 - o.beta_1) * g
+            v = o.beta_2 * v + (1 - o.beta_2) * g**2
+            mean = m / (1 - o.beta_1**t)
+            if isinstance(o, NAdam):
+                mus.append(mu(t))
+                now, coming = math.prod(mus), math.prod(mus) * mu(t + 1)
+                mean = mu(t + 1) * m / (1 - coming) + (1 - mu(t)) * g / (1 - now)
+            step = mean / (np.sqrt(v / (1 - o.beta_2**t)) + o.epsilon)
+        theta = theta - o.learning_rate * step
+        yield theta
+
+
+@pytest.mark.parametrize("optimizer", CASES, ids=repr)
+def test_steps_are_the_papers(backend, optimizer):
+    rng = np.random.default_rng(0)
+    start, gradients = rng.standard_normal(N), rng.standard_normal((12, N))
+    gradients[3, :5] = 0.0
+    gradients[:, 7] = 0.0
+    theirs = as_written(optimizer, start, gradients)
+    mine = steps(backend, optimizer, start, gradients)
+    for expected, got in zip(theirs, mine, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("optimizer", CASES, ids=repr)
 def test_steps_are_pytorchs(backend, torch, optimizer):
     rng = np.random.default_rng(0)
@@ -131,6 +175,38 @@ def test_any_hyper_parameters_are_pytorchs(torch, data):
         theirs.grad = torch.tensor(gradient)
         judge.step()
         np.testing.assert_allclose(mine, theirs.detach().numpy(), rtol=1e-9, atol=1e-11)
+
+
+#: As PyTorch's documentation has them, but for SGD's rate; L-BFGS as SciPy's, and no rate is asked.
+DEFAULTS = {
+    "sgd": {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False},
+    "rmsprop": {"learning_rate": 0.01, "rho": 0.99, "epsilon": 1e-8},
+    "adagrad": {"learning_rate": 0.01, "epsilon": 1e-10},
+    "adam": {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+    "adamw": {
+        "learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8,
+        "weight_decay": 0.01,
+    },
+    "nadam": {
+        "learning_rate": 0.002, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8,
+        "momentum_decay": 0.004,
+    },
+    "lbfgs": {"learning_rate": 0.01, "memory": 10, "tolerance": 1e-5},
+}  # fmt: skip
+NONE = {"alpha": 0.0, "l1": 0.0, "weight_decay": 0.0, "clip_norm": None, "clip_value": None}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_defaults_are_as_documented(name):
+    found = get_optimizer(name).as_dict()
+    assert (found.pop("name"), found.pop("schedule")["name"]) == (name, "constant")
+    assert found == NONE | DEFAULTS[name]
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW, NAdam])
+def test_adams_numbers_may_be_given_in_order(kind):
+    named = kind(learning_rate=0.1, schedule="cosine", beta_1=0.8, beta_2=0.7, epsilon=1e-3)
+    assert kind(0.1, "cosine", 0.8, 0.7, 1e-3) == named
 
 
 @pytest.mark.parametrize("name", FIRST_ORDER)
@@ -274,6 +350,18 @@ def test_wrong_hyper_parameters_are_named(kind, settings, words):
         kind(**settings)
     with pytest.raises(InputError, match=words):
         get_optimizer(kind.name, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sgd", {"alpha": 0, "l1": 0, "weight_decay": 0, "momentum": 0}),
+        ("nadam", {"beta_1": 0, "beta_2": 0, "momentum_decay": 0, "epsilon": 1e-300}),
+        ("lbfgs", {"memory": 1, "tolerance": 1e-300}),
+    ],
+)
+def test_the_least_that_may_be_given_is_taken(name, settings):
+    assert settings.items() <= get_optimizer(name, **settings).as_dict().items()
 
 
 def test_unknown_names_are_named():

@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 import weakref
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -172,8 +173,8 @@ def simple(problem, tmp_path):
     """Return functions that begin a run in a folder, and that go on with it."""
     X, y, *_ = problem
 
-    def begin(folder="run", **options):
-        net = Network([4, 3, 1], "tanh", backend="numpy", random_state=1)
+    def begin(folder="run", net=None, **options):
+        net = net or Network([4, 3, 1], "tanh", backend="numpy", random_state=1)
         plain = {
             "optimizer": "adam",
             "epochs": 3,
@@ -230,12 +231,31 @@ def test_inspect_says_whether_a_run_can_go_on(simple):
         assert dict(facts)["checkpoint"] == words
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"seconds": 0}, {"keep": 0}, {"note": {1j: 1}}])
+def test_time_alone_may_say_when(simple):
+    begin, _ = simple
+    begin(checkpoint=Checkpoint(begin.folder, every=None, seconds=3600))
+    assert [int(name[11:17]) for name in saved(begin.folder)] == [0, 3]  # its start and its end
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"every": 0},
+        {"seconds": 0},
+        {"keep": 0},
+        {"note": {1j: 1}},
+        {"note": {"a": float("nan")}},
+        {"note": [1]},
+        {"note": None},
+    ],
+)
 def test_wrong_settings_are_named(options):
     with pytest.raises(InputError, match=next(iter(options))):
         Checkpoint("folder", **options)
-    with pytest.raises(InputError, match="checkpoint: expected a folder's path; got 3"):
+    with pytest.raises(InputError, match="checkpoint: expected a path, as text or a Path; got 3"):
         Checkpoint(3)
+    with pytest.raises(FrozenInstanceError):  # what was checked stays as it was
+        Checkpoint("folder").keep = 0
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -295,6 +315,8 @@ def test_what_cannot_be_stored_is_given_again(simple, problem):
     for name, words in [("loss", "'mine'; got None"), ("callback", "watch; got none")]:
         with pytest.raises(InputError, match=f"{name}: expected .*{words}"):
             go_on(validation_data=(V, v), **{**own, name: None})
+    with pytest.raises(InputError, match="callback: expected those of the run, watch; got ndarra"):
+        go_on(validation_data=(V, v), **{**own, "callback": np.array("adam")})
     with pytest.raises(InputError, match="metrics: expected those of the run, f1, half; got half"):
         go_on(validation_data=(V, v), **{**own, "metrics": [half]})
     with pytest.raises(InputError, match="loss: expected that of the run, 'mine'; got 'focal'"):
@@ -312,8 +334,21 @@ def test_a_folder_of_another_run_is_refused(simple):
     begin, _ = simple
     begin()
     before = saved(begin.folder)
-    with pytest.raises(InputError, match="no checkpoints of another run; got 3, the last after"):
+    words = "no checkpoints of another run; got 3, the last after epoch 3; go on with it"
+    with pytest.raises(InputError, match=words):
         begin(seed=7)
+    assert saved(begin.folder) == before
+
+
+@pytest.mark.parametrize("last", ["000003-000000", "000002-000001"])
+def test_a_warm_start_is_refused_where_another_run_got_further(simple, last):
+    begin, _ = simple
+    net = begin(epochs=2)
+    path = begin.folder / "checkpoint-000002-000000.h5"
+    shutil.copy(path, path.with_name(f"checkpoint-{last}.h5"))
+    before = saved(begin.folder)
+    with pytest.raises(InputError, match=f"another run; got 4, the last after epoch {last[5]}"):
+        begin(net=net, warm_start=True)
     assert saved(begin.folder) == before
 
 
@@ -356,7 +391,15 @@ def test_a_killed_owner_leaves_the_folder_free(simple):
             begin()
         owner.kill()
         owner.wait()
+    (begin.folder / ".lock").write_text("12345678901234567890")  # of whatever length
     begin()
+    assert (begin.folder / ".lock").read_text() == str(os.getpid())
+
+
+def test_a_folder_is_made_with_those_above_it(simple, tmp_path):
+    begin, _ = simple
+    begin(checkpoint=tmp_path / "some" / "where" / "run")
+    assert len(saved(tmp_path / "some" / "where" / "run")) == 3  # as many as are kept, unless told
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -425,6 +468,43 @@ def test_another_machine_is_named(simple, monkeypatch):
     monkeypatch.setattr(fingerprints, "_processor", lambda: "abacus")
     with pytest.warns(RuntimeWarning, match="processor was .* and is .*abacus"):
         go_on()
+
+
+def test_other_cuda_libraries_are_named(double, problem, tmp_path, monkeypatch):
+    X, y, *_ = problem
+    net = Network([4, 3, 1], backend=double, random_state=1)
+    train(net, X, y, optimizer="adam", epochs=2, checkpoint=tmp_path)
+    monkeypatch.setattr(double.xp.cuda.runtime, "runtimeGetVersion", lambda: 13020)
+    with pytest.warns(RuntimeWarning, match="CUDA was 13000 and is 13020"):
+        resume(tmp_path, X, y, backend=double)
+
+
+class Watch:
+    """A callback without a name of its own."""
+
+    def __call__(self, epoch):
+        pass
+
+
+class Half:
+    """A metric without a name of its own."""
+
+    def __call__(self, targets, p):
+        return float(np.mean(p > 0.5))
+
+
+def test_callbacks_and_metrics_are_known_by_their_names_or_their_kinds(simple, problem):
+    begin, go_on = simple
+    _, _, V, v, _ = problem
+    own = {"callback": [Watch(), named("look")], "metrics": [Half()], "validation_data": (V, v)}
+    net = begin(**own)
+    assert "val_Half" in net.training.history
+    with pytest.raises(InputError, match="callback: expected those of the run, Watch, look; got"):
+        go_on(**own | {"callback": [named("look"), Watch()]})
+    with pytest.raises(InputError, match="metrics: expected those of the run, Half; got Watch"):
+        go_on(**own | {"metrics": [Watch()]})
+    again, _ = go_on(**own)
+    assert again.theta.tolist() == net.theta.tolist()
 
 
 def test_other_instructions_are_named(simple, monkeypatch):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,22 +23,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tests.counting_double import CountingDouble
 from xpnet import BinaryClassifier
 
+sys.path.append(str(Path(__file__).parents[1] / "ci" / "trials"))
+
+from estimators import CONFIGURATIONS
+
 NUMPY = {"backend": "numpy"}
-SMALL = {"hidden_layer_sizes": (16,), "batch_size": None, "max_iter": 60, **NUMPY}
 
 
-# Each in full, the default first; whole-number weights are repeated rows in full batches alone.
-@parametrize_with_checks(
-    [
-        BinaryClassifier(**NUMPY),
-        BinaryClassifier(solver="lbfgs", alpha=0.01, **SMALL),
-        BinaryClassifier(solver="sgd", learning_rate_init=0.1, **SMALL),
-        BinaryClassifier(solver="nadam", learning_rate_init=0.02, normalization="layer", **SMALL),
-        BinaryClassifier(solver="rmsprop", learning_rate_init=0.02, scaling="standard", **SMALL),
-        BinaryClassifier(solver="adagrad", learning_rate_init=0.2, init="he", **SMALL),
-        BinaryClassifier(solver="adamw", learning_rate_init=0.02, activation="silu", **SMALL),
-    ]
-)
+# Each in full, the default first; ci/trials/estimator_checks makes them with dispatch, too.
+@parametrize_with_checks(list(CONFIGURATIONS.values()))
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 

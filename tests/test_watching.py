@@ -164,6 +164,12 @@ def test_a_wrong_patience_is_named(patience):
         EarlyStopping(min_delta=-1)
 
 
+@pytest.mark.parametrize("monitor", [3, None, ["val_loss"], np.array([["val_loss"]])])
+def test_what_is_no_name_to_watch_is_refused(monitor):
+    with pytest.raises(InputError, match="monitor: expected a name of the history; got"):
+        EarlyStopping(monitor=monitor)
+
+
 @pytest.mark.parametrize("answer", [None, 1, "no"])
 def test_restore_best_is_true_or_false(answer):
     with pytest.raises(InputError, match="restore_best: expected True or False; got"):
@@ -394,7 +400,6 @@ X, Y = VALIDATION
             {"early_stopping": EarlyStopping(), "validation_data": None},
             "monitor: expected one of loss; got 'val_loss'; give validation_data",
         ),
-        ({"early_stopping": EarlyStopping(monitor=3)}, "monitor: expected one of .*; got 3"),
         ({"metrics": ["auc"]}, "metric: expected one of .*; got 'auc'"),
         ({"metrics": "roc_auc"}, "metrics: expected names or callables in a list; got 'roc_auc'"),
         ({"metrics": 3}, "metrics: expected names or callables in a list; got 3"),

@@ -19,6 +19,7 @@ __all__ = [
     "from_dlpack_on_host",
     "is_on_host",
     "is_sparse",
+    "is_uint8",
     "numbers",
     "on_host",
 ]
@@ -92,6 +93,11 @@ def as_numpy(array: Any, name: str = "array") -> np.ndarray:
         ) from error
 
 
+def is_uint8(X: Any) -> bool:
+    """Tell whether *X*, of whatever library, holds ``uint8``."""
+    return str(getattr(X, "dtype", "")).endswith("uint8")
+
+
 def as_kind_of(like: Any, array: Any) -> Any:
     """*array*, NumPy's or of the library of *like*, as that library's; not copied if it lies there.
 
@@ -100,7 +106,10 @@ def as_kind_of(like: Any, array: Any) -> Any:
     if dlpack_device(like) is None or type(like) is type(array):
         return array
     named = getattr(like, "__array_namespace__", None)
-    return (array_namespace(like) if named is None else named()).from_dlpack(array)
+    made = (array_namespace(like) if named is None else named()).from_dlpack(array)
+    device = getattr(like, "device", None)
+    # A library may have several devices on the host, as array-api-strict has.
+    return made if device is None or made.device == device else made.to_device(device)
 
 
 def on_host(array: Any, name: str = "array") -> np.ndarray:

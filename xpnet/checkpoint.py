@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from .backend import PRECISIONS, Backend, dtype_of, get_backend
-from .errors import DataError, ModelFileError, known, positive, real, unknown
+from .errors import DataError, ModelFileError, known, path_text, positive, real, unknown
 from .files import write_file
 from .hdf5 import open_file, read_all
 from .layout import Layout
@@ -61,7 +61,8 @@ def save_model(net: Network, path: str | os.PathLike[str]) -> None:
     OutputError
         If the file cannot be written.
     InputError
-        If *net* is no network.
+        If *net* is no network, its threshold or temperature is none that `load_model` takes, or
+        *path* is no path.
     """
     check_network(net)
     body = _body(net)
@@ -124,11 +125,19 @@ def _meta(net: Network) -> dict[str, Any]:
         "scaling": None if net.scaling is None else [net.scaling.name, net.scaling.clip],
         "precision": net.precision,
         "classes": classes,
-        "threshold": float(net.threshold),
-        "temperature": float(net.temperature),
+        "threshold": _threshold(net.threshold),
+        "temperature": _temperature(net.temperature),
         "picture_shape": net.picture_shape,  # such pictures are flattened and divided by 255
         "training": training,
     }
+
+
+def _threshold(value: Any) -> float:
+    return real("threshold", value, least=0.0, most=1.0)
+
+
+def _temperature(value: Any) -> float:
+    return real("temperature", value, above=0.0)
 
 
 def _pause_meta(pause: Pause) -> dict[str, Any]:
@@ -155,10 +164,12 @@ def load_model(path: str | os.PathLike[str], backend: str | Backend = "auto") ->
     ------
     ModelFileError
         If the file is missing, is something else, is damaged, or is newer than this xpnet.
+    InputError
+        If *path* is no path.
     BackendUnavailable
         If the backend is not to be had here.
     """
-    target = get_backend(backend)
+    target, path = get_backend(backend), path_text(path)
     return build_network(path, read_model(path), target)
 
 
@@ -245,8 +256,8 @@ def _network(arrays: dict[str, np.ndarray], meta: dict[str, Any], backend: Backe
         precision=precision,
         backend=backend,
     )
-    net.threshold = real("threshold", meta["threshold"], least=0.0, most=1.0)
-    net.temperature = real("temperature", meta["temperature"], above=0.0)
+    net.threshold = _threshold(meta["threshold"])
+    net.temperature = _temperature(meta["temperature"])
     if meta["scaling"] is not None:
         net.scaling = _take_scaling(arrays, meta["scaling"], layout.layer_sizes[0])
     if meta["classes"] is not None:

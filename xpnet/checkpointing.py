@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from .backend import Backend, get_backend
 from .checkpoint import load_model, save_model
-from .errors import InputError, ModelFileError, OutputError, positive, real
+from .errors import InputError, ModelFileError, OutputError, path_text, positive, real
 from .files import lock, sweep
 from .fingerprints import differences, of_machine, other_data
 from .losses import LOSSES
@@ -65,13 +65,14 @@ class Checkpoint:
     note: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.folder, (str, os.PathLike)):
-            raise InputError(f"checkpoint: expected a folder's path; got {self.folder!r}")
+        path_text(self.folder, "checkpoint")
         if self.every is not None:
             object.__setattr__(self, "every", positive("every", self.every))
         if self.seconds is not None:
             real("seconds", self.seconds, above=0.0)
         positive("keep", self.keep)
+        if not isinstance(self.note, Mapping):
+            raise InputError(f"note: expected a mapping of names to plain data; got {self.note!r}")
         try:
             json.dumps(self.note, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -202,7 +203,7 @@ class Keeper:
         Raises `InputError` where the folder has checkpoints of a run that got further.
         """
         self._mark(epoch)
-        sweep(self.folder, _NAME.pattern)  # of names that may never be written again
+        sweep(self.folder, _NAME.fullmatch)  # of names that may never be written again
         found = files(self.folder)
         if self.pause is None and found and _place(found[-1]) > (epoch, 0):
             raise InputError(
@@ -376,7 +377,8 @@ def _pause_of(path: Path, net: Network) -> Pause:
     good = good and isinstance(facts, dict)
     for fact in facts.values() if good and isinstance(facts, dict) else []:
         good = good and isinstance(fact, dict) and set(fact) == {"shape", "dtype", "sha256"}
-    if not good or "good" not in pause.vectors or (pause.sums is not None) != bool(pause.batch):
+    needed = {"good", "start"} if pause.batch else {"good"}
+    if not good or not needed <= set(pause.vectors):
         raise ModelFileError(f"{path}: expected a checkpoint of this format; got another's")
     return pause
 

@@ -24,9 +24,11 @@ __all__ = [
     "check_finite",
     "check_labels",
     "check_lengths",
+    "check_logits",
     "check_problem",
     "check_unchanged",
     "check_weights",
+    "quiet",
     "same_classes",
     "weigh_classes",
 ]
@@ -170,6 +172,22 @@ def same_classes(classes: Sequence[Any] | NDArray[Any] | None, known: NDArray[An
             "name them so, and number the labels by it"
         )
     return known
+
+
+def check_logits(Z: NDArray[Any]) -> None:
+    """Raise `InputError` where logits of finite rows are not finite."""
+    bad = Z.size - np.count_nonzero(np.isfinite(Z))
+    if bad:
+        raise InputError(
+            f"X: expected rows of which the network's sums are finite in {Z.dtype}; got {bad:,} of "
+            "which they are not; bring the features to unit size, or train anew if the network's "
+            "parameters are as large"
+        )
+
+
+def quiet() -> np.errstate:
+    """Return a context in which NumPy does not warn of what overflows: its result is looked at."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def check_unchanged(values: Any, name: str) -> None:

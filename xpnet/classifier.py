@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .arrays import as_kind_of, from_dlpack_on_host, on_host
 from .backend import Backend
 from .callbacks import CallbackSupportMixin, with_callbacks
-from .examples import read_rows
+from .examples import in_words, read_rows
 from .fitting import fit, resume
 from .formulas import softplus
 from .initializers import RandomSource
@@ -238,6 +239,9 @@ class BinaryClassifier(CallbackSupportMixin, TuningMixin, ClassifierMixin, BaseE
         tags.classifier_tags.multi_class = False
         scaling = self.scaling  # sparse rows cannot be centred
         tags.input_tags.sparse = scaling is None or str(scaling) in ("auto", "max_abs")
+        # tags.array_api_support stays False: scikit-learn has it promise that `predict` refuses
+        # arrays of another library than `fit` had, and here any will do.  All else that it checks
+        # of such arrays, ci/trials/estimator_checks checks too.
         return tags
 
     @with_callbacks
@@ -389,7 +393,8 @@ class BinaryClassifier(CallbackSupportMixin, TuningMixin, ClassifierMixin, BaseE
         """Return the accuracy on rows *X* with labels *y*."""
         labels = self._fitted_network().predict(self._rows(X))
         weights = None if sample_weight is None else on_host(sample_weight, "sample_weight")
-        return float(accuracy_score(from_dlpack_on_host(y), labels, sample_weight=weights))
+        with in_words("y"), config_context(array_api_dispatch=False):
+            return float(accuracy_score(from_dlpack_on_host(y), labels, sample_weight=weights))
 
     # --- what is inside ---------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ from .lbfgs import check_steady
 from .metrics import report
 from .network import Network
 from .optimizers import LBFGS, Optimizer, get_optimizer
+from .pictures import check_picture, draw_comparison
 from .training import Checkpoint, EarlyStopping, train
 
 __all__ = ["main"]
@@ -48,8 +49,17 @@ class _Commands(click.Group):
     """Turns what went wrong into one message and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
+        plain = {**options, "standalone_mode": False}
+        if not options.get("standalone_mode", True):
+            return super().main(*args, **plain)
         try:
-            return super().main(*args, **options)
+            sys.exit(super().main(*args, **plain))
+        except click.Abort:  # by Ctrl-C, for which click itself would exit with 1
+            console.fail("interrupted")
+            sys.exit(130)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
         except (OSError, UnicodeEncodeError) as error:  # click has ended quietly for a closed pipe
             console.fail_to_print(error)
             sys.exit(1)
@@ -60,9 +70,6 @@ class _Commands(click.Group):
         except (XpnetError, MemoryError) as error:
             console.fail(error)
             raise click.exceptions.Exit(1) from error
-        except KeyboardInterrupt:
-            console.fail("interrupted")
-            raise click.exceptions.Exit(130) from None
 
 
 _settings = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
@@ -131,7 +138,7 @@ def _train(
     if no_plot and plot is not None:
         raise _wrong(f"expected --plot or --no-plot; got both, with {plot}; leave one of them out")
     _check_validation(chosen)
-    picture = None if no_plot else console.check_picture(plot, options.CURVE)
+    picture = None if no_plot else check_picture(plot, options.CURVE)
     kept = {name: chosen[name] for name in ("validation", "seed", "class_weight", "threshold")}
     job = Job(data, test, names, max_bytes, output, history, picture, **kept)
     parts = job.load(folder)
@@ -350,7 +357,7 @@ def _compare(
 ) -> None:
     """Train one net on every backend, and by the textbook functions, side by side."""
     out, names = console.stdout(), _named(x, y, data)
-    picture = None if plot is None else console.check_picture(plot, plot)
+    picture = None if plot is None else check_picture(plot, plot)
     check_outputs([picture], [data])
     rows = load_rows(data, "train", names, max_bytes)
     pair = classes_of(rows, data)
@@ -365,7 +372,7 @@ def _compare(
         comparison = compare_backends(net, rows.X, rows.y, epochs=epochs)
     console.show_comparison(out, comparison)
     if picture is not None:
-        console.draw_comparison(comparison, picture)
+        draw_comparison(comparison, picture)
         console.show_facts(out, [("wrote", picture)])
 
 

@@ -81,6 +81,13 @@ class CupyBackend(Backend):
         properties = self.xp.cuda.runtime.getDeviceProperties(self.index)
         return f"CuPy {self.xp.__version__} on {properties['name'].decode()}"
 
+    def libraries(self) -> dict[str, Any]:
+        runtime = self.xp.cuda.runtime
+        return {
+            "CUDA": int(runtime.runtimeGetVersion()),
+            "CUDA of the driver": int(runtime.driverGetVersion()),
+        }
+
     def is_native(self, array: object) -> bool:
         return isinstance(array, self.xp.ndarray)
 

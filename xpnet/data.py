@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .checks import check_labels, check_lengths, check_X
-from .errors import DataError, InputError, positive, unknown
+from .errors import DataError, InputError, path_text, positive, real, unknown
 from .hdf5 import MAX_BYTES, contents, find_dataset, holds, open_file, read_dataset, read_text
 from .initializers import RandomSource, draw_seed
 
@@ -75,7 +75,7 @@ def load(path: str | os.PathLike[str] | None = None, split: Split | None = None)
     """
     if path is None:
         return _circles_part(split)
-    if Path(path).suffix.lower() not in (".h5", ".hdf5"):
+    if Path(path_text(path)).suffix.lower() not in (".h5", ".hdf5"):
         raise DataError(f"{path}: expected a data file ending in .h5 or .hdf5")
     return load_hdf5(path, split)
 
@@ -127,9 +127,7 @@ def _names(file: h5py.File, split: Split | None, X: str | None, y: str | None) -
         if X is not None and y is not None and split is None:
             return X, y
         raise InputError("expected both X= and y= as names, without split, or neither of them")
-    if split not in LAYOUTS:
-        raise unknown("split", split, map(str, LAYOUTS))
-    layouts = list(LAYOUTS.values()) if split is None else [LAYOUTS[split]]
+    layouts = list(LAYOUTS.values()) if split is None else [LAYOUTS[_part(split)]]
     for names in layouts:
         if all(holds(file, name) for name in names):
             return names
@@ -196,6 +194,7 @@ def load_picture(path: str | os.PathLike[str], shape: tuple[int, ...]) -> NDArra
     except ImportError as problem:
         raise InputError("pictures need Pillow: pip install 'xpnet[plot]'") from problem
     _check_picture_shape(shape)
+    path = path_text(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -250,13 +249,14 @@ def circles(
     """Draw an outer circle of radius 1 and an inner one: `sklearn.datasets.make_circles`.
 
     *noise* is the standard deviation of each coordinate and *factor* the inner radius.  ``X`` is
-    ``(n_samples, 2)`` float64, ``y`` says ``"outer"`` or ``"inner"`` (positive).  scikit-learn
-    raises a `ValueError` that names an argument out of range.
+    ``(n_samples, 2)`` float64, ``y`` says ``"outer"`` or ``"inner"`` (positive).  Raises
+    `InputError` for an argument out of range.
     """
     from sklearn.datasets import make_circles
 
     seed = draw_seed(random_state)
     n_samples = positive("n_samples", n_samples)
+    noise, factor = real("noise", noise, least=0.0), real("factor", factor, least=0.0, below=1.0)
     X, y = make_circles(n_samples, noise=noise, factor=factor, random_state=seed)
     classes = ("outer", "inner")
     return Dataset(X, np.array(classes)[y], classes, "circles")
@@ -273,8 +273,7 @@ def split(
     from sklearn.model_selection import train_test_split
 
     labels, _ = check_labels(dataset.y, dataset.classes)
-    if not 0 < test_fraction < 1:
-        raise InputError(f"test_fraction: expected a number between 0 and 1; got {test_fraction}")
+    test_fraction = real("test_fraction", test_fraction, above=0.0, below=1.0)
     seed = draw_seed(random_state)
     rows, options = np.arange(len(dataset)), {"random_state": seed, "stratify": labels}
     try:
@@ -289,6 +288,11 @@ def split(
 
 
 def _circles_part(part: Split | None) -> Dataset:
-    if part not in LAYOUTS:
-        raise unknown("split", part, map(str, LAYOUTS))
-    return split(circles())[part == "test"]
+    return split(circles())[_part(part) == "test"]
+
+
+def _part(name: Any) -> str | None:
+    """Return the *name* of a part of the data, or None, if it is either."""
+    if name is None or (isinstance(name, str) and name in LAYOUTS):
+        return name
+    raise unknown("split", name, map(str, LAYOUTS))

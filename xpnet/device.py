@@ -58,6 +58,10 @@ class Backend:
         """The device in words."""
         raise NotImplementedError
 
+    def libraries(self) -> dict[str, Any]:
+        """Return what of its libraries the bits of a result may depend on, as plain data."""
+        raise NotImplementedError
+
     def has_precision(self, precision: str) -> bool:
         """Tell whether products can be computed in this one of `PRECISIONS`."""
         return precision in PLAIN

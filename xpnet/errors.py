@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -120,6 +121,17 @@ def flag(name: str, value: Any) -> bool:
     if type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     raise InputError(f"{name}: expected True or False; got {value!r}")
+
+
+def path_text(path: Any, name: str = "path") -> str:
+    """Return *path* as text if a file can be called so, else raise the error for *name*."""
+    try:
+        text = os.fspath(path)
+        if isinstance(text, str) and b"\0" not in os.fsencode(text):
+            return str(text)
+    except (TypeError, ValueError):
+        pass
+    raise InputError(f"{name}: expected a path, as text or a Path; got {path!r}")
 
 
 def several(value: Any) -> bool:

@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from .errors import OutputError
+from .errors import OutputError, path_text
 
 try:
     import fcntl
@@ -26,6 +26,7 @@ except ImportError:  # Windows; nothing is swept there, and its open files canno
 __all__ = ["check_writable", "lock", "sweep", "write_file"]
 
 _BLOCK = 2**20  # bytes that are read back at a time
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp", re.DOTALL)
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
@@ -35,9 +36,11 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     ------
     OutputError
         If that fails; a file that was there is untouched, and nothing is left behind.
+    InputError
+        If *path* is no path.
     """
-    path = Path(os.path.realpath(path))
-    sweep(path.parent, re.escape(path.name))  # first, for the room that it makes
+    path = Path(os.path.realpath(path_text(path)))
+    sweep(path.parent, lambda name: name == path.name)  # first, for the room that it makes
     with _fresh_file(path) as (fresh, file):
         file.write(content)
         file.flush()
@@ -60,8 +63,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     ------
     OutputError
         If the path is a folder, or its folder is missing or may not be written to.
+    InputError
+        If *path* is no path.
     """
-    with _fresh_file(Path(os.path.realpath(path))):
+    with _fresh_file(Path(os.path.realpath(path_text(path)))):
         pass
 
 
@@ -132,12 +137,13 @@ def lock(file: IO[bytes], *, wait: bool) -> bool | None:
     return True
 
 
-def sweep(folder: Path, names: str) -> None:
-    """Remove what killed writers of files of these *names*, a pattern, left in *folder*."""
-    ours = re.compile(rf"\.{names}\.[0-9a-f]{{12}}\.tmp")
+def sweep(folder: Path, ours: Callable[[str], object]) -> None:
+    """Remove what killed writers left in *folder* of those files whose names are *ours*."""
     with contextlib.suppress(OSError):
-        left = [entry for entry in folder.iterdir() if ours.fullmatch(entry.name)]
-        for entry in left:
+        for entry in list(folder.iterdir()):
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found is None or not ours(found[1]):
+                continue
             with contextlib.suppress(OSError), entry.open("r+b") as file:
                 if lock(file, wait=False):
                     entry.unlink()

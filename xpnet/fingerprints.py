@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from . import __version__
 from .arrays import is_on_host, is_sparse
-from .backend import Backend, NumpyBackend
+from .backend import Backend
 
 __all__ = ["differences", "of_data", "of_machine", "other_data"]
 
@@ -53,35 +52,15 @@ def _parts(array: Any) -> Iterator[Any]:
 
 def of_machine(backend: Backend, precision: str) -> Facts:
     """Return what the bits of a result may depend on, as plain data."""
-    facts: Facts = {
+    return {
         "xpnet": __version__,
         "numpy": np.__version__,
         "processor": f"{platform.machine()} {_processor()}".strip(),
         "backend": backend.name,
         "device": backend.device_name,
         "precision": precision,
+        **backend.libraries(),
     }
-    if isinstance(backend, NumpyBackend):
-        blas = _blas()
-        words = [blas.get(word) for word in ("internal_api", "version", "architecture")]
-        facts["instructions"] = _instructions()
-        facts["BLAS"] = " ".join(map(str, filter(None, words)))
-        facts["BLAS threads"] = blas.get("num_threads")
-        facts["threads"] = backend.threads
-    return facts
-
-
-def _blas() -> Facts:
-    """Return what is known of NumPy's BLAS; SciPy may have brought another."""
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return next((pool for pool in pools if "numpy" in pool["filepath"]), pools[0] if pools else {})
-
-
-def _instructions() -> str:
-    """Return the processor's extensions that NumPy uses: its functions round by them."""
-    config: Any = np.show_config(mode="dicts")
-    found: dict[str, list[str]] = config.get("SIMD Extensions", {})
-    return " ".join([*found.get("baseline", []), *found.get("found", [])])
 
 
 def _processor() -> str:

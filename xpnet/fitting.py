@@ -17,7 +17,7 @@ from .checkpointing import Checkpoint, Keeper
 from .checks import weigh_classes
 from .data_init import initialize_from_rows
 from .errors import InputError, several
-from .examples import Examples, read
+from .examples import Examples, pair_of, read
 from .fingerprints import differences
 from .initializers import check_random_state, draw_seed
 from .losses import Loss
@@ -128,7 +128,7 @@ class _Job:
 
     def _classes_as_before(self, classes: Any) -> np.ndarray:
         before: np.ndarray = self.estimator.classes_
-        if classes is not None and not np.array_equal(np.unique(classes), before):
+        if classes is not None and not np.array_equal(pair_of(classes), before):
             raise InputError(
                 f"classes: `classes={classes!r}` is not the same as on last call to partial_fit, "
                 f"was: {before}"

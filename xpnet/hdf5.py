@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from .errors import DataError, XpnetError
+from .errors import DataError, XpnetError, path_text
 from .hdf5_rules import MAX_OBJECTS, check_array, check_kind, filters, is_name, type_name
 
 if TYPE_CHECKING:
@@ -61,13 +61,16 @@ def open_file(source: str | os.PathLike[str] | BinaryIO) -> Iterator[h5py.File]:
 
     Raises
     ------
+    InputError
+        It is neither of these.
     DataError
         The path is missing, a folder or unreadable, or what it holds is no HDF5 file, or is
         truncated or damaged.
     """
     import h5py
 
-    if isinstance(source, (str, os.PathLike)):
+    if not hasattr(source, "read"):
+        source = path_text(source)
         _check_path(Path(source))
     with _no_plugins():
         with _reading(_label(source)):
@@ -243,9 +246,9 @@ def _check_path(path: Path) -> None:
     """Refuse what is no HDF5 file, in the words of the reason."""
     import h5py
 
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - a Path's own raises an error for too long a name
         raise DataError(f"{path}: expected an HDF5 file; got a folder")
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110
         raise DataError(f"{path}: no such file; check the path")
     if not path.is_file():  # opening a pipe would wait for ever
         raise DataError(f"{path}: expected an HDF5 file; got a pipe or device")

@@ -17,7 +17,7 @@ from .backend import Backend, available_backends, get_backend
 from .checkpoint import build_network, read_model
 from .console import count, describe_network
 from .data import LAYOUTS, check_declared, class_names
-from .errors import DataError, XpnetError
+from .errors import DataError, XpnetError, path_text
 from .hdf5 import MAX_BYTES, check_dataset, describe, holds, open_file, verify, walk
 from .hdf5_rules import check_kind
 from .network import Network
@@ -62,8 +62,13 @@ def inspect(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> tuple[F
         Each ``("refused", …)`` among them says what is refused and by which rule.
     good : bool
         Whether nothing is.
+
+    Raises
+    ------
+    InputError
+        If *path* is no path.
     """
-    path = Path(path)
+    path = Path(path_text(path))
     facts: Facts = []
     try:
         facts += _facts(path, max_bytes)

@@ -22,8 +22,9 @@ from .errors import InputError, TrainingDiverged
 from .inputs import about, check_outputs, check_tests, classes_of, load_rows
 from .interrupts import noting
 from .network import Network
+from .pictures import draw_run
 from .resuming import resume
-from .training import Checkpoint, evaluate
+from .training import Checkpoint, evaluate, history_of
 
 Parts = dict[str, Any]  #: data sets, or None, by "test", "validation" and "training"
 
@@ -161,11 +162,11 @@ def carry_out(
         job.set_threshold(net, parts)
         save_model(net, job.output)
         if job.history is not None:
-            of_run = console.history_of(net)
+            of_run = history_of(net)
             (of_run.to_csv if job.history.endswith(".csv") else of_run.to_jsonl)(job.history)
             wrote.append(job.history)
         if job.picture is not None and not stopped:
-            console.draw_run(net, parts["test"] or rows, job.picture, watched(parts))
+            draw_run(net, parts["test"] or rows, job.picture, watched(parts))
             wrote.append(job.picture)
         console.show_time(out, net, seconds, stopped)
         if noted.signal is None:

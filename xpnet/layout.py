@@ -22,6 +22,8 @@ ALIGNMENT = 16  #: elements; 64 bytes of float32, what a fast matrix product wan
 
 Shape = tuple[int, ...]
 
+_MOST = 2**48  # parameters; far more than any memory, and still a size that arrays can have
+
 
 def size(shapes: Iterable[Shape]) -> int:
     """Return how many elements a flat buffer needs to hold arrays of these *shapes*."""
@@ -77,6 +79,11 @@ class Layout:
             raise InputError(
                 "layer_sizes: expected positive integers (n_features, hidden ..., 1), the last one "
                 f"1 because the classifier is binary; got {list(sizes)}"
+            )
+        if self.n_flat > _MOST:
+            raise InputError(
+                f"layer_sizes: expected at most {_MOST:.0e} parameters; got more, of "
+                f"{list(sizes)}; give smaller layers"
             )
 
     @property

@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from .activations import ACTIVATIONS
-from .arrays import is_on_host, is_sparse
+from .arrays import is_on_host, is_sparse, is_uint8
 from .backend import Backend, dtype_of, get_backend
-from .checks import check_features, check_finite, check_X
+from .checks import check_features, check_finite, check_logits, check_X, quiet
 from .errors import InputError, flag, known, real, several, unknown
 from .formulas import Array, sigmoid
 from .initializers import RandomSource, initialize
@@ -27,7 +27,7 @@ from .passes import Pass
 from .preprocessing import Scaling
 from .state import TrainingState
 
-__all__ = ["Network", "is_uint8"]
+__all__ = ["Network"]
 
 T = TypeVar("T")
 
@@ -264,14 +264,25 @@ class Network:
         """Return the logits of rows *X*, shape ``(m,)``: above zero means the second class.
 
         Host rows give a NumPy array, device rows a device array; so do the methods below.  Host
-        rows that are not finite in the network's dtype are an `InputError`.
+        rows that are not finite in the network's dtype, or whose logits are not, are an
+        `InputError`.
         """
         with self.backend.products(self.precision):
             return self._as_came(self._scores(X)[0], X)
 
     def _scores(self, X: Any) -> Array:
         # To look closely at rows that are not on the host would stop the device.
-        return self.scores(self.rows(X, finite=is_on_host(X)))
+        on_host = is_on_host(X)
+        rows = self.rows(X, finite=on_host)
+        return self.finite_scores(rows) if on_host else self.scores(rows)
+
+    def finite_scores(self, rows: Any) -> Array:
+        """Return `scores`; raise `InputError` where the sums of finite rows overflow."""
+        with quiet():
+            Z = self.scores(rows)
+        if not self.backend.seems_finite(Z):
+            check_logits(self.backend.to_host(Z))
+        return Z
 
     def scores(self, rows: Any) -> Array:
         """Return `logits` of what `rows` returned; sparse rows are made dense some at a time."""
@@ -398,11 +409,6 @@ def _activation(name: Any) -> str:
 
 def _rate(rate: Any) -> float:
     return real("dropout", rate, least=0.0, below=1.0)
-
-
-def is_uint8(X: Any) -> bool:
-    """Tell whether *X*, of whatever library, holds ``uint8``."""
-    return str(getattr(X, "dtype", "")).endswith("uint8")
 
 
 def _integers(layer_sizes: Sequence[int]) -> tuple[int, ...]:

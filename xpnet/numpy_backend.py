@@ -45,6 +45,18 @@ class NumpyBackend(Backend):
     def device_name(self) -> str:
         return f"NumPy {np.__version__} on the CPU"
 
+    def libraries(self) -> dict[str, Any]:
+        pools = [p for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas"]
+        # SciPy may have brought a BLAS of its own.
+        ours = next((p for p in pools if "numpy" in p["filepath"]), pools[0] if pools else {})
+        words = [ours.get(word) for word in ("internal_api", "version", "architecture")]
+        return {
+            "instructions": _instructions(),
+            "BLAS": " ".join(map(str, filter(None, words))),
+            "BLAS threads": ours.get("num_threads"),
+            "threads": self.threads,
+        }
+
     def is_native(self, array: object) -> bool:
         return isinstance(array, np.ndarray)
 
@@ -136,6 +148,13 @@ class _Blas:
 
 
 _BLAS = _Blas()
+
+
+def _instructions() -> str:
+    """Return the processor's extensions that NumPy uses: its functions round by them."""
+    config: Any = np.show_config(mode="dicts")
+    found: dict[str, list[str]] = config.get("SIMD Extensions", {})
+    return " ".join([*found.get("baseline", []), *found.get("found", [])])
 
 
 def _thread_count(threads: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .backend import Backend
 from .checkpointing import Checkpoint, Keeper, latest, name_of
-from .errors import InputError
+from .errors import InputError, several
 from .loop import Callback
 from .losses import Loss
 from .network import Network
@@ -174,7 +174,7 @@ def _metrics(metrics: Sequence[Any] | None, pause: Pause) -> Sequence[Any]:
 
 def _given_again(what: str, parts: Any, names: list[str]) -> list[Any]:
     """Return *parts* as a list, if they have these *names*."""
-    given = [] if parts is None else list(parts) if isinstance(parts, Iterable) else [parts]
+    given = [] if parts is None else list(parts) if several(parts) else [parts]
     if list(map(name_of, given)) != names:
         raise InputError(
             f"{what}: expected those of the run, {', '.join(names) or 'none'}; got "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import is_on_host
+from .arrays import is_on_host, is_uint8
 from .checkpointing import Checkpoint, Keeper, get_keeper
 from .checks import check_problem, check_X, same_classes
 from .decisions import move_threshold
@@ -20,7 +20,7 @@ from .interrupts import Noted, noting, noting_now
 from .lbfgs import check_steady
 from .loop import Callback, Epoch, Loop
 from .losses import LOSSES, Loss, get_loss
-from .network import Network, is_uint8
+from .network import Network
 from .optimizers import LBFGS, Optimizer, get_optimizer
 from .preprocessing import SCALERS, Scaling, fit_scaling
 from .rows import check_memory, check_network, place, present, too_large
@@ -31,7 +31,7 @@ from .watching import EarlyStopping, Watch, check_stopping, loss_and_accuracy
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Checkpoint", "EarlyStopping", "Epoch", "History", "evaluate", "train"]
+__all__ = ["Checkpoint", "EarlyStopping", "Epoch", "History", "evaluate", "history_of", "train"]
 
 
 def train(
@@ -254,16 +254,23 @@ def evaluate(net: Network, X: Any, y: Any, sample_weight: Any = None) -> tuple[f
     Raises
     ------
     InputError
-        If X or y does not fit the network, or y holds a label that it was not trained on.
+        If X or y does not fit the network, its logits overflow, or y holds a label that it was not
+        trained on.
     """
     check_network(net)
     X, targets, _ = check_problem(X, y, (0, 1) if net.classes_ is None else net.classes_)
     X, targets, weights = present(net, X, targets, sample_weight)
     with net.backend.products(net.precision):
         rows = place(net, X, targets, weights)
-        found = loss_and_accuracy(net, net.scores(rows.X), rows, LOSSES["logistic"])
+        found = loss_and_accuracy(net, net.finite_scores(rows.X), rows, LOSSES["logistic"])
         loss, accuracy = net.backend.to_host(found).tolist()
         return loss, accuracy
+
+
+def history_of(net: Network) -> History:
+    """Return the history of a network that has been trained."""
+    assert net.training is not None
+    return net.training.history
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from . import errors, inputs
 from .backend import Backend, get_backend
 from .checkpoint import build_network, read_model
 from .data import Dataset
-from .errors import DataError, InputError, ModelFileError, XpnetError
+from .errors import DataError, InputError, ModelFileError, XpnetError, path_text
 from .hdf5 import MAX_BYTES
 from .inspection import Facts
 from .inspection import inspect as inspect_here
@@ -159,9 +159,9 @@ def ask(
     DataError, ModelFileError
         As the job raises them; also where the child crashed, met a limit or sent no proper answer.
     InputError
-        Where this system has no limits for a process.
+        If *path* is no path, or where this system has no limits for a process.
     """
-    limits, path = limits or Limits(), os.fspath(path)
+    limits, path = limits or Limits(), path_text(path)
     if importlib.util.find_spec("resource") is None:
         raise InputError(f"{path}: limits for a process are POSIX's; read it on such a system")
     order = json.dumps([job, path, asdict(limits), options])

@@ -38,7 +38,7 @@ class EarlyStopping(Settings):
     Raises
     ------
     InputError
-        If a number is out of its range, or *restore_best* neither True nor False.
+        If an argument is none of those.
     """
 
     name: ClassVar = "early_stopping"
@@ -54,6 +54,8 @@ class EarlyStopping(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.monitor, str):
+            raise InputError(f"monitor: expected a name of the history; got {self.monitor!r}")
         object.__setattr__(self, "restore_best", flag("restore_best", self.restore_best))
 
     def best(self, values: Sequence[float], *, greater: bool) -> int:

@@ -28,6 +28,8 @@ PEERS = {  # each is installed on its own: one that cannot be had leaves its col
         "numba>=0.60",
     ),
     "quality": ("lightgbm",),
+    "gradients": ("jax",),  # this and the next for the trials of these names
+    "estimator_checks": ("array-api-strict", "pandas"),
 }
 IMPORTS = {
     "": "pass",

@@ -45,7 +45,7 @@ def run(
     print(text)
     if options.record:
         (RESULTS / f"trial-{name}.json").write_text(text + "\n", encoding="utf-8")
-        (RESULTS / f"trial-{name}.txt").write_text(_lines(result), encoding="utf-8")
+        (RESULTS / "trials.md").write_text(table(), encoding="utf-8")
     print(result["figure"], file=sys.stderr)
     sys.exit(not result["good"])
 
@@ -57,10 +57,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _lines(result: Result) -> str:
-    plain = {name: value for name, value in result.items() if not isinstance(value, (list, dict))}
-    width = max(map(len, plain))
-    return "".join(f"{name:<{width}}  {value}\n" for name, value in plain.items())
+def table() -> str:
+    """Return the figures of all results in a table, in Markdown."""
+    results = [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("trial-*.json"))]
+    rows = [
+        f"| `{r['trial']}` | {r['figure']} | {r['seconds']:,.0f} s, {r['date']}, `{r['commit']}` |"
+        for r in results
+    ]
+    return "\n".join(["| trial | figure | took, when, commit |", "|---|---|---|", *rows, ""])
 
 
 def _where() -> Result:

@@ -16,8 +16,10 @@ import numpy as np
 from xpnet import Checkpoint, Network, resume, save_model, train
 from xpnet.training import EarlyStopping
 
-#: Settings of `Network` and of `train`, of which a trial takes one after the other.
-KINDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+Kind = tuple[dict[str, Any], dict[str, Any]]  #: settings of `Network` and of `train`
+
+#: Of these a trial takes one after the other.
+KINDS: list[Kind] = [
     ({}, {"optimizer": "sgd"}),
     ({"dropout": 0.2}, {"optimizer": "adam", "average": 0.9}),
     (
@@ -33,9 +35,9 @@ X, V = _rng.standard_normal((48, 4)).astype("f4"), _rng.standard_normal((16, 4))
 Y, W = X[:, 0] + 0.5 * _rng.standard_normal(48) > 0, V[:, 0] > 0
 
 
-def begin(kind: int, folder: Path | None) -> Network:
+def begin(kind: Kind, folder: Path | None) -> Network:
     """Run a kind from its start, with a checkpoint after every batch if there is a *folder*."""
-    made, called = KINDS[kind]
+    made, called = kind
     net = Network([4, 5, 3, 1], "tanh", backend="numpy", random_state=1, **made)
     checkpoint = None if folder is None else Checkpoint(folder, seconds=1e-9)
     size = len(Y) // BATCHES
@@ -50,7 +52,7 @@ def go_on(folder: Path) -> Network:
     return net
 
 
-def whole(kind: int, folder: Path) -> bytes:
+def whole(kind: Kind, folder: Path) -> bytes:
     """Return the bytes of the model that a run gives which nothing interrupts."""
     path = folder / "whole.h5"
     save_model(begin(kind, None), path)
@@ -71,6 +73,8 @@ def fork(work: Callable[[], object]) -> int:
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)
+        except KeyboardInterrupt:
+            code = 130  # as of Python itself
         except BaseException:
             traceback.print_exc()
         finally:
