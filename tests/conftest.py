@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -19,6 +20,10 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 from tests.counting_double import CountingDouble
 from xpnet.backend import CupyBackend, available_backends, get_backend
+
+# A busy machine is no fault; what hangs meets pytest's time limit.
+hypothesis.settings.register_profile("xpnet", deadline=None)
+hypothesis.settings.load_profile("xpnet")
 
 RUNGS = ("numpy", "double", "cupy")
 ASKED = tuple(filter(None, os.environ.get("XPNET_TEST_BACKENDS", "").split(",")))

@@ -28,7 +28,7 @@ def slope(activation, xp, Z):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @given(z=st.floats(-30, 30), dA=st.floats(-3, 3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_gradients_are_finite_differences(name, z, dA):
     activation, h = ACTIVATIONS[name], 1e-5
     if abs(z) <= h and name in KINKED | {"elu"}:  # ELU's second derivative jumps there

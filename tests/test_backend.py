@@ -655,7 +655,6 @@ def test_compiled_formulas_are_the_plain_expressions(backend, name, dtype):
 
 
 _same_fixture = settings(
-    deadline=None,
     max_examples=60,
     derandomize=True,
     database=None,

@@ -358,7 +358,7 @@ def test_every_changed_byte_of_the_seal_is_refused(whole, scratch):
             refuse_bytes(scratch, damaged)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=300, derandomize=True, database=None)
 @given(data=st.data())
 def test_a_changed_byte_anywhere_is_refused(whole, scratch, data):
     offset, flip = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(1, 255))

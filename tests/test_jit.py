@@ -119,7 +119,6 @@ def check(formula, arrays, scalars, **options):
 
 
 @settings(
-    deadline=None,
     max_examples=150,
     derandomize=True,
     database=None,

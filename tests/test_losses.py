@@ -28,7 +28,7 @@ def plain(name, z, y):
 
 @pytest.mark.parametrize("name", ALL)
 @given(z=st.floats(-15, 15), y=st.floats(0, 1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_values_are_the_textbooks(name, z, y):
     got = ALL[name].value(np, np.array([z]), np.array([y]))[0]
     assert got == pytest.approx(plain(name, z, y), rel=1e-8, abs=1e-12)
@@ -36,7 +36,7 @@ def test_values_are_the_textbooks(name, z, y):
 
 @pytest.mark.parametrize("name", ALL)
 @given(z=st.floats(-30, 30), y=st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_gradients_are_finite_differences(name, z, y):
     loss, h = ALL[name], 1e-5
     below, here, above = loss.value(np, np.array([z - h, z, z + h]), np.full(3, y))

@@ -47,7 +47,7 @@ def textbook_gradients(net, X, y):
     m=st.integers(1, 40),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_gradients_are_the_textbooks(hidden, data, n_0, m, seed):
     known = st.sampled_from(sorted(textbook._ACTIVATIONS))
     names = data.draw(st.lists(known, min_size=len(hidden), max_size=len(hidden)))

@@ -83,7 +83,7 @@ def test_gradients_pass_the_check(backend, kinds, activation, depth, rng):
     seed=st.integers(0, 2**31),
     kinds=st.sampled_from(list(KINDS.values())),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_gradients_of_any_shape_pass_the_check(hidden, m, seed, kinds):
     rng = np.random.default_rng(seed)
     net = network("numpy", (3, *hidden, 1), "gelu", **kinds)

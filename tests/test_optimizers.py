@@ -152,7 +152,7 @@ def test_steps_are_pytorchs(backend, torch, optimizer):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_hyper_parameters_are_pytorchs(torch, data):
     fraction = st.floats(0.0, 0.999)
     kind = data.draw(st.sampled_from([SGD, RMSProp, Adam, NAdam]))

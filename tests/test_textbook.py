@@ -376,7 +376,7 @@ def test_gradients_are_the_slopes_of_the_cost(activation, depth, m, rng):
 
 
 @given(data=st.data(), depth=st.integers(1, 5), m=st.integers(1, 20), seed=st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_gradients_are_pytorchs(data, depth, m, seed):
     torch = pytest.importorskip("torch", reason="PyTorch, an independent judge, is not installed")
     functions = {

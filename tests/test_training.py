@@ -56,7 +56,7 @@ def test_full_batch_descent_is_the_textbooks(backend, rng):
 
 
 @given(m=st.integers(2, 25), batch_size=st.integers(1, 30), shuffle=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_batches_of_any_size_are_the_textbooks(m, batch_size, shuffle):
     rng = np.random.default_rng(m)
     X = rng.standard_normal((m, 3))

@@ -40,7 +40,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @given(repeats=st.lists(st.integers(0, 4), min_size=20, max_size=20), twice=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_integers_are_repeated_rows(optimizer, repeats, twice):
     X, y = problem(20)
     repeats = np.full(20, 2) if twice else np.array(repeats)

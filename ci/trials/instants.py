@@ -13,14 +13,14 @@ from typing import Any
 
 import runs
 
-from xpnet import checkpoint, cli, console, loop, run
+from xpnet import checkpoint, cli, jobs, loop, run
 
 #: What is called in each phase: a step, the losses after an epoch, a file to write, the picture.
 PHASES: dict[str, tuple[Any, str]] = {
     "a batch": (run.Run, "step"),
     "evaluation": (loop.Loop, "_look"),
     "saving": (checkpoint, "write_file"),
-    "plotting": (console, "draw_run"),
+    "plotting": (jobs, "draw_run"),
 }
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
