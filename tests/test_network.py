@@ -11,6 +11,7 @@ import scipy.sparse
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import xpnet.numpy_backend
 import xpnet.passes
 from xpnet import (
     BinaryClassifier,
@@ -25,6 +26,7 @@ from xpnet import (
     train,
 )
 from xpnet.activations import ACTIVATIONS, Activation
+from xpnet.backend import NumpyBackend
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
@@ -340,6 +342,23 @@ def test_a_prediction_in_chunks_is_one_prediction(backend, monkeypatch, rng, chu
     np.testing.assert_allclose(net.decision_function(X), whole, rtol=1e-13)
 
 
+@pytest.mark.parametrize("m", [1, 2, 3, 50])
+def test_threads_share_the_rows_of_a_prediction(monkeypatch, rng, m):
+    X, widths, tanh = rng.standard_normal((m, 3)), [], ACTIVATIONS["tanh"]
+    net = Network([3, 4, 1], "tanh", precision="float64", backend=NumpyBackend(3), random_state=0)
+    expected = net.decision_function(X)
+
+    def counted(xp, Z):
+        widths.append(Z.shape[1])
+        return tanh.value(xp, Z)
+
+    monkeypatch.setattr(xpnet.numpy_backend, "_SHARE", 1)
+    monkeypatch.setitem(ACTIVATIONS, "tanh", Activation("tanh", counted, tanh.gradient))
+    np.testing.assert_allclose(net.decision_function(X), expected, rtol=1e-13)
+    assert sum(widths) == m, "each row is computed once"
+    assert len(widths) == min(m, 3)
+
+
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_a_prediction_takes_the_room_of_a_chunk(monkeypatch, kind):
     m, n = 20_000, 100
@@ -354,9 +373,9 @@ def test_a_prediction_takes_the_room_of_a_chunk(monkeypatch, kind):
     assert peak < m * 50 * 8 / 4, "a quarter of what the hidden layer would take"
 
 
-def test_scaling_takes_the_room_of_a_chunk(monkeypatch):
+@pytest.mark.parametrize(("m", "n"), [(20_000, 100), (200, 10_000)])
+def test_scaling_takes_the_room_of_a_chunk(monkeypatch, m, n):
     """And of the scaled rows themselves, in the network's dtype."""
-    m, n = 20_000, 100
     backend, X = get_backend("numpy"), np.random.default_rng(0).standard_normal((m, n))
     net = Network([n, 1], backend=backend, precision="float32", random_state=0)
     train(net, X[:100], X[:100, 0] > 0, optimizer="sgd", epochs=1, scaling="standard")

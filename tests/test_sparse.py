@@ -97,6 +97,15 @@ def test_repeated_entries_add_up():
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-10)
 
 
+@pytest.mark.parametrize("chunk", [100, 1])
+def test_a_prediction_in_chunks_is_one_prediction(where, monkeypatch, chunk):
+    X, y = problem()
+    net, _ = trained(where, X, y)
+    whole = net.predict_proba(X)
+    monkeypatch.setattr(net.backend, "chunk", chunk)
+    np.testing.assert_allclose(net.predict_proba(X), whole, rtol=1e-12)
+
+
 def test_users_rows_are_left_as_they_are(where):
     X, y = problem()
     before = X.copy()
