@@ -462,6 +462,18 @@ def test_damaged_checkpoints_are_passed_over(simple, tmp_path):
         go_on("nowhere")
 
 
+def test_a_checkpoint_of_a_newer_xpnet_is_not_passed_over(simple):
+    begin, go_on = simple
+    begin()
+    path = max(begin.folder.glob("*.h5"))
+    content = bytearray(path.read_bytes())
+    content[8] += 1  # the version of the format
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="of a newer xpnet; upgrade"):
+        go_on()
+    assert path.read_bytes() == content
+
+
 def test_another_machine_is_named(simple, monkeypatch):
     begin, go_on = simple
     begin()

@@ -26,6 +26,7 @@ from .fingerprints import differences, of_machine, other_data
 from .losses import LOSSES
 from .network import Network
 from .run import Plan
+from .seal import NewerFormatError
 from .state import Pause
 
 __all__ = ["Checkpoint", "Keeper", "get_keeper", "latest"]
@@ -332,7 +333,7 @@ def latest(
     Raises
     ------
     ModelFileError
-        If there is none.
+        If there is none, or the last one is of a newer xpnet.
     BackendUnavailable
         If the backend is not to be had here.
     """
@@ -342,6 +343,8 @@ def latest(
             target = _backend_of(pause) if backend is None else get_backend(backend)
             net = load_model(path, target)
             return path, net, _pause_of(path, net)
+        except NewerFormatError:  # to pass over it would be to write over it
+            raise
         except ModelFileError as error:
             warnings.warn(f"passed over a checkpoint: {error}", RuntimeWarning, stacklevel=2)
     raise ModelFileError(

@@ -14,12 +14,16 @@ from typing import NamedTuple
 
 from .errors import ModelFileError
 
-__all__ = ["BLOCK", "FORMAT", "Seal", "read_seal", "seal", "unseal"]
+__all__ = ["BLOCK", "FORMAT", "NewerFormatError", "Seal", "read_seal", "seal", "unseal"]
 
 FORMAT = 1
 BLOCK = 512  # the smallest user block of HDF5
 _MAGIC = b"XPNETMDL"
 _SEAL = struct.Struct("<8sIIQ32s")
+
+
+class NewerFormatError(ModelFileError):
+    """A model file is not damaged, but of a newer xpnet."""
 
 
 class Seal(NamedTuple):
@@ -75,7 +79,7 @@ def _check_head(path: Path, head: bytes, size: int) -> Seal:
         )
     found = read_seal(head)
     if found.version > FORMAT:
-        raise ModelFileError(
+        raise NewerFormatError(
             f"{path}: expected format {FORMAT} or older; got format {found.version}, of a newer "
             "xpnet; upgrade xpnet to open it"
         )
