@@ -77,6 +77,13 @@ def _sparse(values: Any, kind: str = "csr") -> Any:
     return getattr(scipy.sparse, f"{kind}_array")(values)
 
 
+def _sparse_damaged() -> Any:
+    """X with an index that leads out of it."""
+    rows = _sparse(ROWS)
+    rows.indices[5] = 99
+    return rows
+
+
 def _twice_stored() -> Any:
     """X where each number is stored as two halves, which add up."""
     rows, columns = np.indices(ROWS.shape).reshape(2, -1)
@@ -170,6 +177,7 @@ INPUTS: dict[str, Callable[[Path], Odd]] = {
     "X-1e300": _x(lambda: _with(1e300)),
     "X-masked": _x(lambda: np.ma.array(ROWS, mask=ROWS > 1.0)),
     "X-masked-nowhere": _x(lambda: np.ma.array(ROWS)),
+    "X-masked-in-a-list": _x(lambda: list(np.ma.array(ROWS, mask=ROWS > 1.0))),
     # the memory of X
     "X-read-only": _x(_read_only),
     "X-fortran": _x(lambda: np.asfortranarray(ROWS)),
@@ -181,6 +189,7 @@ INPUTS: dict[str, Callable[[Path], Odd]] = {
     "X-csr": _x(lambda: _sparse(ROWS)),
     "X-coo-duplicates": _x(_twice_stored, _sparse(ROWS)),
     "X-sparse-nan": _x(lambda: _sparse(_with(np.nan))),
+    "X-sparse-damaged": _x(_sparse_damaged),
     "X-sparse-complex": _x(lambda: _sparse(ROWS + 0j)),
     "X-sparse-3d": _x(lambda: _sparse(ROWS.reshape(M, 2, 2), "coo")),
     "X-converts": lambda _: Odd(Converts(ROWS), Converts(LABELS)),
@@ -233,6 +242,7 @@ INPUTS: dict[str, Callable[[Path], Odd]] = {
     "weights-column": _weights(np.ones((M, 1))),
     "weights-zero": _weights(np.zeros(M)),
     "weights-nan": _weights(np.full(M, np.nan)),
+    "weights-1e300": _weights(np.full(M, 1e300)),
     "weights-of-one-class": _weights(LABELS),
     "validation-unknown-class": _options(validation_data=(ROWS, LABELS + 1)),
     "validation-3-features": _options(validation_data=(ROWS[:, :3], LABELS)),
@@ -241,5 +251,6 @@ INPUTS: dict[str, Callable[[Path], Odd]] = {
         before=(ROWS, LABELS), options={"warm_start": True, "classes": (1, 0)}
     ),
     "classes-of-another-type": _options(classes=("0", "1")),
+    "classes-complex": _options(classes=(0j, 1j)),
     "classes-equal": _options(classes=(1, 1)),
 }
