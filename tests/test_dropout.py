@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnet.numpy_backend
-from xpnet import InputError, Network, get_backend, train
+from xpnet import SGD, InputError, Network, get_backend, train
 from xpnet.dropout import Dropout, Noise, Places, draw_keys
 
 
@@ -141,7 +141,7 @@ def test_every_seed_draws_its_own():
 
 @pytest.mark.parametrize("layer", [0, 1])
 def test_it_is_dropped_where_it_was_asked_for(layer):
-    """One layer alone, as a product with the mask that the docstring says, written out."""
+    """One layer alone, as a product with the mask that the docstring says; and so its gradients."""
     X, y = problem()
     rates = [0.0, 0.0]
     rates[layer] = 0.4
@@ -149,18 +149,26 @@ def test_it_is_dropped_where_it_was_asked_for(layer):
         [6, 12, 8, 1], "tanh", dropout=rates, backend="numpy", precision="float64", random_state=0
     )
     (W1, b1), (W2, b2), (W3, b3) = ((W.copy(), b.copy()) for W, b in net.layers)
-    history = train(net, X, y, optimizer="sgd", epochs=1, seed=5)
+    history = train(net, X, y, optimizer=SGD(1.0), batch_size=None, epochs=1, seed=5, shuffle=False)
     keys = draw_keys(5, 0, 1, 3).reshape(3, 1, 1)
     factors = [1.0, 1.0]
     A = np.ones(((12, 8)[layer], 90))
     places = Places(np, NUMPY.compiler(), keys, 0, 90)
     Dropout(places, layer + 1, 0.4, A, np.zeros_like(A)).forward()
     factors[layer] = A
-    A = factors[0] * np.tanh(W1 @ X.T + b1)
-    A = factors[1] * np.tanh(W2 @ A + b2)
-    Z = W3 @ A + b3
+    T1 = np.tanh(W1 @ X.T + b1)
+    T2 = np.tanh(W2 @ (factors[0] * T1) + b2)
+    Z = W3 @ (factors[1] * T2) + b3
     expected = np.mean(np.logaddexp(0, Z) - Z * y)
     assert history["loss"][0] == pytest.approx(expected, rel=1e-12)
+    dZ3 = (1 / (1 + np.exp(-Z)) - y) / len(y)
+    dZ2 = factors[1] * (W3.T @ dZ3) * (1 - T2**2)
+    dZ1 = factors[0] * (W2.T @ dZ2) * (1 - T1**2)
+    inputs, slopes = (X.T, factors[0] * T1, factors[1] * T2), (dZ1, dZ2, dZ3)
+    before = ((W1, b1), (W2, b2), (W3, b3))
+    for (W, b), (V, c), A, dZ in zip(before, net.layers, inputs, slopes, strict=True):
+        np.testing.assert_allclose(W - V, dZ @ A.T, rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(b - c, dZ.sum(axis=1, keepdims=True), rtol=1e-9, atol=1e-13)
 
 
 def test_predictions_drop_nothing(backend):
