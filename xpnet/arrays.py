@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ __all__ = [
     "as_numpy",
     "dlpack_device",
     "from_dlpack_on_host",
+    "in_words",
     "is_on_host",
     "is_sparse",
     "numbers",
@@ -122,3 +125,17 @@ def numbers(array: Array, name: str = "array") -> Array:
             f"{name}: expected numbers; got dtype {array.dtype}; encode or convert them"
         )
     return array
+
+
+@contextmanager
+def in_words(names: str) -> Iterator[None]:
+    """What an array of one's own raises where it is read is no error of scikit-learn's checks."""
+    try:
+        yield
+    except (ValueError, TypeError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{names}: expected what NumPy can read; got what raised {type(error).__name__}: "
+            f"{error}; make it an array first"
+        ) from error

@@ -30,6 +30,7 @@ __all__ = [
     "check_weights",
     "quiet",
     "same_classes",
+    "sorted_labels",
     "weigh_classes",
 ]
 
@@ -185,6 +186,18 @@ def check_logits(Z: NDArray[Any]) -> None:
 def quiet() -> np.errstate:
     """Return a context in which NumPy does not warn of what overflows: its result is looked at."""
     return np.errstate(over="ignore", invalid="ignore")
+
+
+def sorted_labels(classes: Any) -> NDArray[Any]:
+    """Return the labels that *classes* names, each once."""
+    check_unchanged(classes, "classes")
+    labels = as_numpy(classes, "classes")
+    try:
+        return np.unique(labels)
+    except TypeError as error:
+        raise InputError(
+            f"classes: expected two labels of one type; got {classes!r}; name each class once"
+        ) from error
 
 
 def check_unchanged(values: Any, name: str) -> None:

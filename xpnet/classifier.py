@@ -11,10 +11,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
-from .arrays import as_kind_of, from_dlpack_on_host, on_host
+from .arrays import as_kind_of, from_dlpack_on_host, in_words, on_host
 from .backend import Backend
 from .callbacks import CallbackSupportMixin, with_callbacks
-from .fitting import fit, in_words, read_rows
+from .fitting import fit, read_rows
 from .formulas import softplus
 from .initializers import RandomSource
 from .losses import Loss

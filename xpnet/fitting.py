@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +12,14 @@ from sklearn import config_context
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import validate_data
 
-from .arrays import CUDA, as_numpy, dlpack_device, from_dlpack_on_host, is_on_host, is_sparse
+from .arrays import (
+    CUDA,
+    dlpack_device,
+    from_dlpack_on_host,
+    in_words,
+    is_on_host,
+    is_sparse,
+)
 from .backend import Backend, get_backend
 from .callbacks import Tasks, print_epoch
 from .checks import (
@@ -23,6 +28,7 @@ from .checks import (
     check_unchanged,
     check_weights,
     check_X,
+    sorted_labels,
     weigh_classes,
 )
 from .data_init import initialize_from_rows
@@ -34,7 +40,7 @@ from .preprocessing import fit_scaling
 from .recipe import choose, count_rows, renamed
 from .training import EarlyStopping, train
 
-__all__ = ["Examples", "fit", "in_words", "read", "read_rows"]
+__all__ = ["Examples", "fit", "read", "read_rows"]
 
 #: What parts of the package call parameters of the classifier.
 _NAMES = {"epochs": "max_iter", "callback": "callbacks", "patience": "n_iter_no_change",
@@ -60,20 +66,6 @@ class Examples(NamedTuple):
 
 #: scikit-learn gets NumPy's arrays alone, and what it makes them of itself.
 _plainly = config_context(array_api_dispatch=False)
-
-
-@contextmanager
-def in_words(names: str) -> Iterator[None]:
-    """What an array of one's own raises where it is read is no error of scikit-learn's checks."""
-    try:
-        yield
-    except (ValueError, TypeError, MemoryError):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{names}: expected what NumPy can read; got what raised {type(error).__name__}: "
-            f"{error}; make it an array first"
-        ) from error
 
 
 @_plainly
@@ -139,7 +131,7 @@ def read(
             f"Only binary classification is supported. The type of the target is {kind}."
         )
     check_lengths(X, y)
-    pair = None if classes is None else _sorted(classes)
+    pair = None if classes is None else sorted_labels(classes)
     y01, pair = check_labels(y, pair, both=pair is None)
     weights = None if sample_weight is None else check_weights(sample_weight, len(y01))
     examples = Examples(X, np.asarray(y), y01, weights)
@@ -150,18 +142,6 @@ def read(
                 "sample_weight: expected weights above 0 in both classes; got them in one only"
             )
     return examples, pair
-
-
-def _sorted(classes: Any) -> np.ndarray:
-    """Return the labels that *classes* names, each once."""
-    check_unchanged(classes, "classes")
-    labels = as_numpy(classes, "classes")
-    try:
-        return np.unique(labels)
-    except TypeError as error:
-        raise InputError(
-            f"classes: expected two labels of one type; got {classes!r}; name each class once"
-        ) from error
 
 
 def fit(
@@ -226,7 +206,7 @@ class _Job:
 
     def _classes_as_before(self, classes: Any) -> np.ndarray:
         before: np.ndarray = self.estimator.classes_
-        if classes is not None and not np.array_equal(_sorted(classes), before):
+        if classes is not None and not np.array_equal(sorted_labels(classes), before):
             raise InputError(
                 f"classes: `classes={classes!r}` is not the same as on last call to partial_fit, "
                 f"was: {before}"

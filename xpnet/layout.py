@@ -10,19 +10,30 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .errors import InputError
 from .formulas import Array
 
-__all__ = ["ALIGNMENT", "Layout", "carve", "size"]
+__all__ = ["ALIGNMENT", "Layout", "carve", "integers", "size"]
 
 ALIGNMENT = 16  #: elements; 64 bytes of float32, what a fast matrix product wants
 
 Shape = tuple[int, ...]
 
 _MOST = 2**48  # parameters; far more than any memory, and still a size that arrays can have
+
+
+def integers(layer_sizes: Sequence[int]) -> tuple[int, ...]:
+    """Return *layer_sizes* as Python's integers; raise `InputError` where they are none."""
+    try:
+        return tuple(operator.index(n) for n in layer_sizes)
+    except TypeError:
+        raise InputError(
+            f"layer_sizes: expected integers (n_features, hidden ..., 1); got {layer_sizes!r}"
+        ) from None
 
 
 def size(shapes: Iterable[Shape]) -> int:

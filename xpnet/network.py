@@ -7,7 +7,6 @@ the shape table of the README holds for every name here.  Public methods take ro
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -20,7 +19,7 @@ from .checks import check_features, check_finite, check_logits, check_X, quiet
 from .errors import InputError, flag, known, real, several, unknown
 from .formulas import Array, sigmoid
 from .initializers import RandomSource, initialize
-from .layout import Layout
+from .layout import Layout, integers
 from .losses import Loss, get_loss
 from .normalization import normalize
 from .passes import Pass
@@ -105,7 +104,7 @@ class Network:
         named = isinstance(normalization, str) and normalization == "layer"
         if normalization is not None and not named:
             raise unknown("normalization", normalization, ["None", "layer"])
-        self.layout = Layout(_integers(layer_sizes), named, flag("input_scale", input_scale))
+        self.layout = Layout(integers(layer_sizes), named, flag("input_scale", input_scale))
         n_hidden = len(self.layer_sizes) - 2
         self.activations = _per_layer("activation", "name", activation, n_hidden, _activation)
         self.dropout = _per_layer("dropout", "rate", dropout, n_hidden, _rate)
@@ -414,12 +413,3 @@ def _rate(rate: Any) -> float:
 def is_uint8(X: Any) -> bool:
     """Tell whether *X*, of whatever library, holds ``uint8``."""
     return str(getattr(X, "dtype", "")).endswith("uint8")
-
-
-def _integers(layer_sizes: Sequence[int]) -> tuple[int, ...]:
-    try:
-        return tuple(operator.index(n) for n in layer_sizes)
-    except TypeError:
-        raise InputError(
-            f"layer_sizes: expected integers (n_features, hidden ..., 1); got {layer_sizes!r}"
-        ) from None
