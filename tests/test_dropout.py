@@ -139,6 +139,17 @@ def test_every_seed_draws_its_own():
     assert losses[0] != losses[2]
 
 
+def test_outside_of_training_gradients_drop_nothing(backend):
+    X, y = problem()
+    nets = [
+        Network([6, 12, 8, 1], dropout=rate, backend=backend, random_state=0) for rate in (0.0, 0.5)
+    ]
+    (loss, plain), (same, dropped) = (net.loss_and_gradients(X, y) for net in nets)
+    assert loss == same
+    for name in plain:
+        np.testing.assert_array_equal(*map(backend.to_host, (plain[name], dropped[name])))
+
+
 @pytest.mark.parametrize("layer", [0, 1])
 def test_it_is_dropped_where_it_was_asked_for(layer):
     """One layer alone, as a product with the mask that the docstring says; and so its gradients."""

@@ -83,10 +83,11 @@ def test_the_compiled_routines_are_the_formulas(backend, name, dtype, weighted):
     w = np.linspace(0.5, 3, z.size).astype(dtype).reshape(1, -1)
     send, host = backend.asarray, backend.to_host
     with np.errstate(over="raise", divide="raise", invalid="raise"), backend:
-        Z, Y, b = send(z.copy()), send(y), send(np.zeros((1, 1), dtype))
+        Z, Y, b = send(z.copy()), send(y), send(np.full((1, 1), 0.5, dtype))
         losses = backend.xp.empty_like(Z)
         formula, more = (loss.weighted, [send(w)]) if weighted else (loss.both, [])
         backend.compiler()(formula, Z, losses, b, Y, *more)(0.25)
+        z += z.dtype.type(0.5)
         value, gradient = loss.value(np, z, y), loss.gradient(np, z, y)
     assert np.isfinite(host(Z)).all()
     assert np.isfinite(host(losses)).all()
