@@ -19,7 +19,8 @@ VALUES = [
     -1, 0, 1, 2, 7, -0.5, 0.0, 0.3, 1.0, 2.5, 1e300, 1e-320, float("nan"), float("inf"),
     [], [3], (2, 2), ["relu"], [0.1, None], {}, {"W": 1.0}, {"name": "step"}, {0: 2, 1: 1e300},
     b"x", 1j, object(), "\udcff", np.float64(0.1), np.float32("nan"), np.int64(3),
-    np.array([1, 2]), np.array("adam"), np.array(0.5), np.datetime64("NaT"), np.array([[0.1], [2]]),
+    np.array([1, 2]), np.array("adam"), np.array(0.5), np.datetime64("NaT", "D"),
+    np.array([[0.1], [2]]),
 ]  # fmt: skip
 
 WORDS = [
