@@ -442,8 +442,19 @@ def test_callbacks_and_metrics_are_known_by_their_names_or_their_kinds(simple, p
         go_on(**own | {"callback": [named("look"), Watch()]})
     with pytest.raises(InputError, match="metrics: expected those of the run, Half; got Watch"):
         go_on(**own | {"metrics": [Watch()]})
+    with pytest.raises(InputError, match="metrics: expected those of the run, Half; got none"):
+        go_on(**own | {"metrics": None})
     again, _ = go_on(**own)
     assert again.theta.tolist() == net.theta.tolist()
+
+
+def test_metrics_of_the_house_need_not_be_given_again(simple, problem):
+    begin, go_on = simple
+    _, _, V, v, _ = problem
+    net = begin(metrics=["f1"], validation_data=(V, v))
+    _, history = go_on(validation_data=(V, v))
+    assert history == net.training.history
+    assert "val_f1" in history
 
 
 # --- what goes wrong while it trains --------------------------------------------------------------
