@@ -33,6 +33,8 @@ from xpnet import (
     train,
 )
 from xpnet.backend import NumpyBackend
+from xpnet.checkpointing import latest
+from xpnet.files import lock
 from xpnet.inspection import inspect
 from xpnet.losses import Loss, focal
 from xpnet.run import Run
@@ -360,6 +362,20 @@ def test_two_runs_in_one_folder_are_refused(simple):
     begin(callback=another)
     begin("other", checkpoint=begin.folder.parent / "other")
     assert (begin.folder / ".lock").read_text() == str(os.getpid())
+
+
+def test_an_owner_that_has_not_said_its_number_is_waited_for_a_while(simple):
+    begin, _ = simple
+    begin.folder.mkdir()
+    with (begin.folder / ".lock").open("a+b") as held:
+        assert lock(held, wait=False)
+        with pytest.raises(InputError, match="process of a number not known trains into"):
+            begin()
+
+
+def test_a_folder_that_is_not_there_has_no_checkpoint(tmp_path):
+    with pytest.raises(ModelFileError, match="expected a folder with checkpoints; got none that"):
+        latest(tmp_path / "nowhere")
 
 
 def test_a_killed_owner_leaves_the_folder_free(simple):
