@@ -137,7 +137,8 @@ def test_an_error_without_a_number_is_told_too(path, monkeypatch):
     ],
     ids=["changed at the end", "changed at the start", "too short", "too long"],
 )
-def test_what_does_not_read_back_replaces_nothing(path, monkeypatch, damage):
+@pytest.mark.parametrize("new", [NEW, bytes(2**20)], ids=["some", "a whole block"])
+def test_what_does_not_read_back_replaces_nothing(path, monkeypatch, damage, new):
     path.write_bytes(OLD)
     real = io.open
 
@@ -152,7 +153,7 @@ def test_what_does_not_read_back_replaces_nothing(path, monkeypatch, damage):
     with monkeypatch.context() as patch:
         patch.setattr(io, "open", opened)
         with refuses("did not read back; nothing was replaced"):
-            write_file(path, NEW)
+            write_file(path, new)
     assert path.read_bytes() == OLD
     assert only(path)
 
@@ -303,6 +304,20 @@ def test_without_locks_it_writes_and_sweeps_nothing(path, monkeypatch):
     write_file(path, NEW)
     assert path.read_bytes() == NEW
     assert set(path.parent.iterdir()) == {path, left}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks that die with their process are POSIX's")
+def test_a_writer_holds_its_file_until_it_is_renamed(path, monkeypatch):
+    rename, held = os.replace, []
+
+    def noted(source, target):
+        with Path(source).open("r+b") as file:
+            held.append(lock(file, wait=False))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", noted)
+    write_file(path, NEW)
+    assert held == [False]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locks that die with their process are POSIX's")

@@ -37,6 +37,7 @@ from xpnet import (
 )
 from xpnet.backend import NumpyBackend
 from xpnet.checkpointing import latest
+from xpnet.files import lock
 from xpnet.inspection import inspect
 from xpnet.losses import Loss, focal
 from xpnet.run import Run
@@ -376,6 +377,20 @@ def test_two_runs_in_one_folder_are_refused(simple):
     assert (begin.folder / ".lock").read_text() == str(os.getpid())
 
 
+def test_an_owner_that_has_not_said_its_number_is_waited_for_a_while(simple):
+    begin, _ = simple
+    begin.folder.mkdir()
+    with (begin.folder / ".lock").open("a+b") as held:
+        assert lock(held, wait=False)
+        with pytest.raises(InputError, match="process of a number not known trains into"):
+            begin()
+
+
+def test_a_folder_that_is_not_there_has_no_checkpoint(tmp_path):
+    with pytest.raises(ModelFileError, match="expected a folder with checkpoints; got none that"):
+        latest(tmp_path / "nowhere")
+
+
 def test_a_killed_owner_leaves_the_folder_free(simple):
     begin, _ = simple
     begin.folder.mkdir()
@@ -515,6 +530,8 @@ def test_callbacks_and_metrics_are_known_by_their_names_or_their_kinds(simple, p
         go_on(**own | {"callback": [named("look"), Watch()]})
     with pytest.raises(InputError, match="metrics: expected those of the run, Half; got Watch"):
         go_on(**own | {"metrics": [Watch()]})
+    with pytest.raises(InputError, match="metrics: expected those of the run, Half; got none"):
+        go_on(**own | {"metrics": None})
     again, _ = go_on(**own)
     assert again.theta.tolist() == net.theta.tolist()
 
@@ -526,6 +543,15 @@ def test_other_instructions_are_named(simple, monkeypatch):
     monkeypatch.setattr(np, "show_config", lambda mode: found)
     with pytest.warns(RuntimeWarning, match="instructions was .* and is ABACUS"):
         go_on()
+
+
+def test_metrics_of_the_house_need_not_be_given_again(simple, problem):
+    begin, go_on = simple
+    _, _, V, v, _ = problem
+    net = begin(metrics=["f1"], validation_data=(V, v))
+    _, history = go_on(validation_data=(V, v))
+    assert history == net.training.history
+    assert "val_f1" in history
 
 
 # --- what goes wrong while it trains --------------------------------------------------------------

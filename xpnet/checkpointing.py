@@ -195,7 +195,7 @@ class Keeper:
                 "the run goes on, but its bits may differ from those of a run that was never "
                 f"interrupted: {'; '.join(others)}",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=6,  # who called `resume`
             )
 
     def begin(self, epoch: int) -> None:

@@ -38,12 +38,12 @@ def steps(task: dict[str, Any]) -> dict[str, Any]:
     from xpnet import BackendUnavailable, get_backend
 
     try:
-        get_backend(task["backend"])
+        device = get_backend(task["backend"]).device_name
     except BackendUnavailable as error:
         sys.exit(str(error))
     cells = [cell(WORKLOADS[name], dtype, task) for name, dtype in task["cells"]]
     libraries = [{k: v for k, v in pool.items() if k != "filepath"} for pool in threadpool_info()]
-    return {"cells": cells, "libraries": libraries}
+    return {"cells": cells, "libraries": libraries, "device": device}
 
 
 def cell(workload: Workload, dtype: str, task: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +60,7 @@ def cell(workload: Workload, dtype: str, task: dict[str, Any]) -> dict[str, Any]
     per_step = {name: [s / workload.batches for s in seconds] for name, seconds in rounds.items()}
     return {
         "workload": workload.name,
+        "backend": task["backend"],
         "dtype": dtype,
         "threads": threads,
         "gflop": workload.flops / 1e9,

@@ -9,7 +9,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from report import FLOORS, columns, met, plural
+from report import FLOORS, columns, machine, met, plural
 
 _COLOURS = {  # Okabe & Ito 2008: told apart by nearly everyone
     "xpnet": "black",
@@ -45,7 +45,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         _rates(right, cells)
         left.set_title(f"{plural(threads, 'thread')}: a peer's time / xpnet's", loc="left")
         right.set_title("GFLOP/s in the matrix products", loc="left")
-    _scale(axes[:, 0], [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200])
+    _scale(axes[:, 0], [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200])
     _scale(axes[:, 1], [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4])
     axes[-1, 0].set_xlabel("←  faster than xpnet        slower than xpnet  →")
     legends = [panel.get_legend_handles_labels() for panel in axes[0]]
@@ -53,7 +53,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         text: mark for marks, texts in legends for mark, text in zip(marks, texts, strict=True)
     }
     figure.legend(drawn.values(), drawn, loc="outside lower center", ncols=5, frameon=False)
-    title = f"Time of a training step, float32 · {result['processor']} · {result['date'][:10]}"
+    title = f"Time of a training step, float32 · {machine(result)} · {result['date'][:10]}"
     figure.suptitle(title, x=0.01, ha="left", weight="bold")
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -71,7 +71,8 @@ def _ratios(axes: Any, cells: list[dict[str, Any]], names: list[str]) -> None:
             axes.plot([ratio["q1"], ratio["q3"]], [y, y], color=colour, linewidth=1.5)
             if target is not None:
                 axes.plot(target, y, "|", color=colour, markersize=10, markeredgewidth=2)
-    axes.plot([], [], "|", color="0.4", markersize=10, markeredgewidth=2, label="its target")
+    if any(met(cell, name)[1] for name in names for cell in cells if name in cell["peers"]):
+        axes.plot([], [], "|", color="0.4", markersize=10, markeredgewidth=2, label="its target")
     axes.plot([], [], "-", color="0.4", linewidth=1.5, label="half of the rounds")
     axes.axvline(1, color="black", linewidth=1)
     _rows(axes, cells)
@@ -123,6 +124,7 @@ def _scale(panels: Any, ticks: list[float]) -> None:
         panel.set_xscale("log")
     low, high = panels[0].get_xlim()
     shown = [tick for tick in ticks if low < tick < high]
+    shown = shown[:: 1 + len(shown) // 12]
     panels[0].set_xticks(shown, [f"{tick:g}" for tick in shown])
     panels[0].minorticks_off()
     for panel in panels:

@@ -22,7 +22,8 @@ def text(result: dict[str, Any]) -> str:
 def met(cell: dict[str, Any], peer: str, ours: str = "xpnet") -> tuple[float, float | None, bool]:
     """Return the ratio that the table shows, its target, and whether it is met or there is none."""
     ratio = cell["peers"][peer]["ratio"]["median"] / cell["peers"][ours]["ratio"]["median"]
-    target = TARGETS[ours][cell["workload"]].get(peer) if cell["dtype"] == "float32" else None
+    aimed = cell["dtype"] == "float32" and cell.get("backend", "numpy") == "numpy"
+    target = TARGETS[ours][cell["workload"]].get(peer) if aimed else None
     if peer in FLOORS:
         return 1 / ratio, target, target is None or 1 / ratio <= target
     return ratio, target, target is None or ratio >= target
@@ -39,9 +40,15 @@ def plural(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def machine(result: dict[str, Any]) -> str:
+    """Return what computed: the processor, or the device beside it."""
+    on_gpu = result["backend"] == "cupy"
+    return f"{result['device']}, {result['processor']}" if on_gpu else str(result["processor"])
+
+
 def _lines(result: dict[str, Any]) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    yield f"{result['processor']}, {plural(result['cores'], 'core')}; {versions}"
+    yield f"{machine(result)}, {plural(result['cores'], 'core')}; {versions}"
     yield from sorted({_library(library) for library in result["libraries"]})
     if (result["load"] or 0.0) > _QUIET:
         yield f"The machine was busy, load {result['load']:.1f}: do not trust these figures."
