@@ -191,7 +191,7 @@ def run(problem, tmp_path):
 def test_other_parameters_are_named(run, problem, parameter, value, words):
     with pytest.raises(InputError) as error:
         run.set_params(**{parameter: value}).resume(*problem)
-    assert words in str(error.value)
+    assert f"got others: {words}; " in str(error.value)
     assert "expected the parameters of the run" in str(error.value)
 
 

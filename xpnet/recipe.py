@@ -157,8 +157,10 @@ def choose(
     return chosen
 
 
-#: Parameters that do not decide what is learnt, or are not in a file: the seed is kept as such.
-_NOT_DESCRIBED = {"backend", "callbacks", "checkpoint", "random_state", "verbose", "warm_start"}
+#: What does not decide what is learnt, is not in a file, as the seed, or follows from the rest.
+_NOT_DESCRIBED = {
+    *("backend", "callbacks", "checkpoint", "optimizer", "random_state", "verbose", "warm_start"),
+}
 
 
 def describe(chosen: Choices) -> Choices:
