@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -50,7 +51,8 @@ def unseal(path: str | os.PathLike[str]) -> bytes:
     """
     path = Path(path)
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe has no end
+        mode = path.stat().st_mode  # once: the file may be removed meanwhile
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe has no end
             raise ModelFileError(f"{path}: expected a model file; got a pipe or device")
         with path.open("rb") as file:
             head, size = file.read(BLOCK), os.fstat(file.fileno()).st_size
