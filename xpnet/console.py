@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from rich import progress
@@ -24,9 +24,6 @@ from .data import Dataset
 from .network import Network
 from .optimizers import LBFGS, Optimizer
 from .training import Epoch, evaluate, history_of
-
-if TYPE_CHECKING:
-    pass
 
 _INTERVAL = 0.1  # seconds from one refresh of the bar to the next
 _SHARE = 20  # looking at the accuracy may take a 20th of the time

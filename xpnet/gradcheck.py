@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import check_problem
+from .checks import check_problem, quiet
 from .errors import GradientMismatch, positive
 from .losses import Loss
 from .network import Network
@@ -18,7 +18,7 @@ _STEP = 1e-5  # ε, in float64: truncation O(ε²) and rounding O(2⁻⁵²/ε) 
 _NUDGE = 1e-3  # away from zero biases and inputs, where ReLU has no derivative
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what overflows is a mismatch, and said to be one
+@quiet()  # what overflows is a mismatch, and said to be one
 def check_gradients(
     net: Network,
     X: Any,

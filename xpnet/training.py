@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import is_on_host, is_uint8
 from .checkpointing import Checkpoint, Keeper, get_keeper
-from .checks import check_problem, check_X, same_classes
+from .checks import check_problem, check_X, quiet, same_classes
 from .decisions import move_threshold
 from .errors import InputError, flag, known, positive, real, several, unknown
 from .fingerprints import of_data
@@ -174,9 +174,9 @@ def train(
         )
     if batch_size is not None:
         batch_size = min(batch_size, len(targets))
-    quiet = np.errstate(over="ignore", invalid="ignore")  # divergence is found by the loop
     rows = watch = run = wanted = state = None
-    with quiet, _watched(keeper) as noted, net.backend.products(net.precision):
+    # What overflows is divergence, which the loop finds.
+    with quiet(), _watched(keeper) as noted, net.backend.products(net.precision):
         try:
             with _taken_back(net):
                 _learn_scaling(net, X, weights, scaling, learnt=learnt)
